@@ -1,0 +1,126 @@
+"""What a container is to be, and what an engine made of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tool_plugins.contract import Value
+
+Enforcement = Literal["required", "best_effort"]
+LimitClass = Literal["hard", "average", "approximate", "measured-only", "none"]
+
+PROTOCOL_VERSION = 1
+WORKSPACE = "/workspace"
+
+
+class ComputeResources(Value):
+    """What one sandbox may use. Every field is a limit; None means "not limited".
+
+    `cpus` is in cores, `*_mb` in MiB, `*_mb_s` in MiB per second, `*_iops` in operations per
+    second. `tmp_mb` (and a workspace kept in memory) counts against `memory_mb`.
+    `enforcement="required"` refuses a limit this host cannot enforce (`UnenforceableLimitError`);
+    `"best_effort"` accepts it, and `Sandbox.limits` then says class "none".
+    `runtime` is an OCI runtime the engine knows, such as "runc" or "runsc"; None is its default.
+    """
+
+    cpus: Annotated[float, Field(ge=0.05, le=1024)] = 1.0
+    memory_mb: Annotated[int, Field(ge=64, le=4_194_304)] = 512
+    disk_mb: Annotated[int, Field(ge=16, le=4_194_304)] = 1024
+    tmp_mb: Annotated[int, Field(ge=1, le=65_536)] = 64
+    pids: Annotated[int, Field(ge=16, le=65_536)] = 256
+    open_files: Annotated[int, Field(ge=64, le=1_048_576)] = 4096
+    disk_read_mb_s: Annotated[float, Field(gt=0)] | None = None
+    disk_write_mb_s: Annotated[float, Field(gt=0)] | None = None
+    disk_read_iops: Annotated[int, Field(gt=0)] | None = None
+    disk_write_iops: Annotated[int, Field(gt=0)] | None = None
+    runtime: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    enforcement: Enforcement = "required"
+
+
+class ContainerSpec(Value):
+    """What to create. `name` is the container's name and the key of all that belongs to it.
+
+    `labels` are the caller's; an engine adds none of its own meaning to them. `agent_uid` is the
+    user id agent code runs as, unique among the sandboxes of one installation.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
+    resources: ComputeResources = ComputeResources()
+    labels: dict[str, str] = Field(default_factory=dict)
+    agent_uid: Annotated[int, Field(ge=100_000, le=2_000_000_000)] = 200_000
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class EffectiveLimit(Value):
+    """What became of one requested limit.
+
+    `mechanism` names what enforces it, `limit_class` how firmly, `verified` whether it was read
+    back from the running container, `note` a side effect or the reason it is missing.
+    """
+
+    name: str
+    requested: float
+    effective: float | None
+    mechanism: str
+    limit_class: LimitClass
+    verified: bool = False
+    note: str = ""
+
+
+class ContainerStatus(Value):
+    """What the engine says of a container now."""
+
+    running: bool
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+
+
+class ContainerInfo(Value):
+    """One row of an engine's inventory."""
+
+    name: str
+    labels: dict[str, str]
+    running: bool
+
+
+class HostCapabilities(Value):
+    """What this host and engine can do; `warnings` are sentences for an operator."""
+
+    engine: str
+    engine_version: str
+    isolates: bool
+    cgroup_version: int | None = None
+    runtimes: tuple[str, ...] = ()
+    apparmor: bool = False
+    workspace_mechanism: str = ""
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """The action server listens on a unix socket in a shared folder."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """The action server listens on TCP and wants the token as a bearer token."""
+
+    host: str
+    port: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsgiEndpoint:
+    """The action server is an ASGI application in this process. It isolates nothing."""
+
+    app: Any
+
+
+Endpoint = UnixEndpoint | TcpEndpoint | AsgiEndpoint

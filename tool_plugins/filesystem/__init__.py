@@ -1,0 +1,1 @@
+"""Filesystem tools: read, write, edit, list, glob, grep, move, delete."""

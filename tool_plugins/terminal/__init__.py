@@ -1,0 +1,1 @@
+"""Terminal tools: run, read, write, kill, list."""
