@@ -26,7 +26,7 @@ ENGINES = {
 
 
 class Container(ABC):
-    """A container that exists. Handles are cheap; two handles to one container are equal in effect."""
+    """A container that exists. Two handles to one container are equal in effect."""
 
     name: str
     spec: ContainerSpec
