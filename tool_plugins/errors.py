@@ -95,7 +95,7 @@ class ToolError(Exception):
 
 
 class SandboxError(Exception):
-    """Root of everything that is raised. `code` is stable; `retryable` says whether to try again."""
+    """Root of everything that is raised. `code` is stable; `retryable` invites another try."""
 
     code = "SANDBOX_ERROR"
     retryable = False
@@ -128,7 +128,7 @@ class UnknownToolError(SandboxError, LookupError):
 
 
 class SandboxNotFoundError(SandboxError, LookupError):
-    """The principal has no sandbox of that id. The same answer hides other principals' sandboxes."""
+    """The principal has no sandbox of that id. So do other principals' sandboxes look."""
 
     code = "SANDBOX_NOT_FOUND"
 
@@ -171,6 +171,6 @@ class SandboxGoneError(SandboxError):
 
 
 class ProtocolError(SandboxError):
-    """The container answered something that is not the protocol. Its sandbox is not to be trusted."""
+    """The container did not speak the protocol. Its sandbox is not to be trusted any more."""
 
     code = "PROTOCOL_ERROR"

@@ -26,7 +26,7 @@ class ToolRegistry:
         """Adds a tool.
 
         Raises:
-            ConfigurationError: the name is malformed, too long or taken, or an argument is reserved.
+            ConfigurationError: the name is malformed or taken, or an argument is reserved.
         """
         self._check(definition)
         self._tools[definition.name] = definition
