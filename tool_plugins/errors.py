@@ -11,6 +11,7 @@
     ├── EngineError              the container engine failed or cannot be reached
     │   └── ImageError           the sandbox image is missing or cannot be built
     ├── SandboxGoneError         the sandbox ended while it was used; `cause` says why
+    ├── ToolCallError            a typed SDK call's ToolError, raised for Python callers
     └── ProtocolError            the container answered something that is not the protocol
 
 Runs on the host and in the container: standard library only.
@@ -168,6 +169,28 @@ class SandboxGoneError(SandboxError):
     def __init__(self, message: str, *, cause: GoneCause, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.cause = cause
+
+
+class ToolCallError(SandboxError):
+    """What a tool answered to a typed call it could not do. `code` is one of `ErrorCode`'s values.
+
+    `Sandbox.execute` returns the same failure in `Observation.error`; the typed methods
+    (`sandbox.filesystem.read(...)`, `sandbox.upload(...)`) have no place for it and raise this.
+    """
+
+    code = "TOOL_CALL"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = str(code)
+        self.details = details or {}
 
 
 class ProtocolError(SandboxError):
