@@ -1,0 +1,224 @@
+"""Finds a Docker Engine, or installs and starts one where that is possible.
+
+    engine.py start             find or start one and leave it running
+    engine.py run -- COMMAND    run COMMAND with an engine; one that was started for it ends with it
+
+An engine that already answers (`DOCKER_HOST`, or the default socket) is used as it is and never
+stopped. Installing is done on Debian and Ubuntu as root only; anywhere else this says what to run.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache"
+LOG = CACHE / "dockerd.log"
+LOCKS = Path("/run")  # shared by every checkout: there is one engine per machine
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
+SHARED_TIMEOUT_S = 1800
+
+# The command that shows a tool is there, and the package that brings it. The first two are the
+# engine; the others build the image without a registry and limit the size of workspaces.
+PACKAGES = {
+    "dockerd": ("docker.io",),
+    "iptables": ("iptables",),
+    "mmdebstrap": ("mmdebstrap", "debian-archive-keyring", "ca-certificates"),
+    "mkfs.ext4": ("e2fsprogs",),
+    "losetup": ("mount",),
+}
+ENGINE_COMMANDS = ("dockerd", "iptables")
+BY_HAND = """\
+Debian or Ubuntu:   sudo apt-get update
+                    sudo apt-get install -y --no-install-recommends {packages}
+                    sudo systemctl start docker        # or: sudo dockerd &
+other systems:      install Docker Engine 20.10 or newer and start it
+an engine elsewhere: export DOCKER_HOST=unix:///path/to/docker.sock
+no permission:      sudo usermod -aG docker "$USER", then log in again"""
+
+
+def say(text: str) -> None:
+    """Prints one line of progress at once."""
+    print(f"==> {text}", flush=True)
+
+
+def fail(reason: str) -> None:
+    """Ends the program with the reason and the commands that help."""
+    packages = " ".join(name for names in PACKAGES.values() for name in names)
+    print(f"error: {reason}\n\n{BY_HAND.format(packages=packages)}", file=sys.stderr)
+    sys.exit(1)
+
+
+def engine_error() -> str | None:
+    """Why no engine answers; None when one does."""
+    try:
+        client = docker.from_env(timeout=20)
+    except DockerException as error:
+        return str(error)
+    with contextlib.closing(client):
+        try:
+            client.ping()
+        except (DockerException, OSError) as error:
+            return str(error)
+    return None
+
+
+def which(command: str) -> str | None:
+    """The path of a command, also when /usr/sbin is not on the path."""
+    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def is_root_on_debian() -> bool:
+    """Whether this may install packages."""
+    return os.geteuid() == 0 and which("apt-get") is not None
+
+
+def install(commands: list[str]) -> bool:
+    """Installs the packages of those of the commands that are missing; False when it cannot."""
+    missing = [name for command in commands if not which(command) for name in PACKAGES[command]]
+    if not missing:
+        return True
+    say(f"installing {' '.join(missing)}")
+    # RUNLEVEL=1 keeps the package from starting a service by itself where there is no systemd.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    if subprocess.run(["apt-get", "update"], env=environment, check=False).returncode:
+        say("some package lists could not be fetched; going on with the others")
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    return subprocess.run(command, env=environment, check=False).returncode == 0
+
+
+def start_engine() -> subprocess.Popen[bytes] | None:
+    """Starts an engine. Returns its process, or None when systemd runs it."""
+    if Path("/run/systemd/system").is_dir():
+        say("starting the docker service")
+        subprocess.run(["systemctl", "start", "docker"], check=True)
+        process = None
+    else:
+        say(f"starting dockerd in the background (log: {LOG})")
+        with LOG.open("ab") as log:
+            process = subprocess.Popen(
+                [which("dockerd") or "dockerd"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the command; the engine outlives it
+            )
+    wait_until_it_answers(process)
+    return process
+
+
+def wait_until_it_answers(process: subprocess.Popen[bytes] | None) -> None:
+    """Waits for a started engine; ends the program with its last words if it does not come up."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (error := engine_error()) is not None:
+        died = process is not None and process.poll() is not None
+        if died or time.monotonic() > deadline:
+            if process is not None:
+                stop_engine(process)
+                print("".join(LOG.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr)
+            fail(f"the Docker Engine was started but does not answer: {error}")
+        time.sleep(0.3)
+
+
+def stop_engine(process: subprocess.Popen[bytes]) -> None:
+    """Ends an engine that this program started, and the network bridge it made."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if ip := which("ip"):
+        subprocess.run([ip, "link", "delete", "docker0"], stderr=subprocess.DEVNULL, check=False)
+
+
+def ensure_engine() -> subprocess.Popen[bytes] | None:
+    """Makes sure that an engine answers. Returns the process of one that had to be started."""
+    error = engine_error()
+    if error and os.environ.get("DOCKER_HOST"):
+        fail(f"no engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: {error}")
+    may_install = is_root_on_debian()
+    if may_install:  # with an engine found, only what builds the image may still be missing
+        installed = install([name for name in PACKAGES if error or name not in ENGINE_COMMANDS])
+        if error and not installed:
+            fail(f"no Docker Engine answers ({error}) and its packages could not be installed")
+    if error is None:
+        say("a Docker Engine answers")
+        return None
+    if not may_install:
+        fail(f"no Docker Engine answers: {error}")
+    process = start_engine()
+    say("the Docker Engine answers")
+    return process
+
+
+@contextlib.contextmanager
+def lock(name: str, mode: int) -> Iterator[int]:
+    """Holds a lock file that every run on this machine shares."""
+    folder = LOCKS if os.access(LOCKS, os.W_OK) else CACHE
+    with (folder / name).open("a") as file:
+        fcntl.flock(file, mode)
+        yield file.fileno()
+
+
+def wait_for_other_runs(handle: int) -> None:
+    """Waits until no other run uses the engine any more, up to a bound."""
+    deadline = time.monotonic() + SHARED_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.5)
+
+
+def run(command: list[str]) -> int:
+    """Runs the command with an engine and returns its exit code."""
+    with lock("sandbox-sdk-users.lock", fcntl.LOCK_SH) as users:
+        with lock("sandbox-sdk-start.lock", fcntl.LOCK_EX):
+            process = ensure_engine()
+        try:
+            return run_command(command)
+        finally:
+            if process is not None:
+                wait_for_other_runs(users)
+                stop_engine(process)
+
+
+def run_command(command: list[str]) -> int:
+    """Runs the command in the foreground; SIGTERM and SIGHUP reach it, Ctrl-C does by itself."""
+    child = subprocess.Popen(command)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: child.send_signal(received))
+    return child.wait()
+
+
+def main() -> int:
+    """Reads the command line."""
+    CACHE.mkdir(exist_ok=True)
+    match sys.argv[1:]:
+        case ["start"]:
+            with lock("sandbox-sdk-start.lock", fcntl.LOCK_EX):
+                process = ensure_engine()
+            if process is not None:
+                say(f"it stays, with process id {process.pid}; end it with: kill {process.pid}")
+            return 0
+        case ["run", "--", *command] if command:
+            return run(command)
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+# Everything a developer runs. Each target finds or makes what it needs, and can be run again at once.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup engine image demo test bench conformance lint outdated clean
+
+python := .venv/bin/python
+# Runs a command with a container engine: the one that runs, or one started for that time.
+with_engine := $(python) .ci/engine.py run --
+image := .venv/bin/sandbox-mcp image build
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: ## Make the environment .venv with pinned dependencies and the project in it
+	@.ci/setup.sh
+
+engine: setup ## Find a Docker Engine; install and start one where possible, and leave it running
+	@$(python) .ci/engine.py start
+
+image: setup ## Build the sandbox image, if its inputs changed
+	@$(with_engine) $(image)
+
+demo: setup ## Show the whole thing at work: a real client, a real sandbox, a real program
+	@$(with_engine) bash -c '$(image) && $(python) -m examples.demo $(ARGS)'
+
+test: setup ## Run every test; ARGS="-k name" chooses some
+	@$(with_engine) bash -c '$(image) && $(python) -m pytest $(ARGS)'
+
+bench: setup ## Hold the performance budgets; prints a table
+	@$(with_engine) bash -c '$(image) && $(python) -m tests.benchmarks $(ARGS)'
+
+conformance: setup ## Run the official MCP conformance suites (needs Node.js 22 or npm)
+	@$(with_engine) bash -c '$(image) && tests/conformance/run.sh $(ARGS)'
+
+lint: setup ## Check style and types
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m pyright
+
+outdated: setup ## Show which pinned versions have newer releases
+	@$(python) -m pip list --outdated
+
+clean: ## Remove the environment and everything that was built
+	rm -rf .venv .cache build dist .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
