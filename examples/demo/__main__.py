@@ -1,0 +1,78 @@
+"""Starts the installed server as an MCP client does, plays every scene, and says how it went.
+
+Ends with exit code 1 when a step does not show what it claims.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TextIO
+
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from . import quickstart, repair, runaway, streaming, tools
+from .player import Clock, Player
+from .stage import DemoError, Stage
+
+Scene = Callable[[Player], Awaitable[None]]
+
+SCENES: tuple[tuple[str, Scene], ...] = (
+    ("The tools", tools.play),
+    ("A program with a bug", repair.play),
+    ("Live output of a long command", streaming.play),
+    ("A command that never ends", runaway.play),
+    ("The same from Python", quickstart.play),
+)
+SCENE_TIMEOUT_S = 120
+# An MCP client starts its servers with few variables; these say where the engine is.
+PASSED_ON = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "XDG_RUNTIME_DIR")
+
+
+def server(folder: str) -> StdioServerParameters:
+    """The installed command, started from a folder that is not the checkout."""
+    return StdioServerParameters(
+        command=str(Path(sys.executable).with_name("sandbox-mcp")),
+        args=["serve"],
+        env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        cwd=folder,
+    )
+
+
+async def play(stage: Stage, log: TextIO) -> None:
+    """Plays every scene over one connection."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with Client(stdio_client(server(folder), errlog=log)) as client:
+            player = Player(client, stage)
+            for number, (title, scene) in enumerate(SCENES, start=1):
+                stage.title(f"{number}. {title}")
+                async with asyncio.timeout(SCENE_TIMEOUT_S):
+                    await scene(player)
+
+
+def main() -> int:
+    """Runs the demo."""
+    stage, clock = Stage(), Clock()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        try:
+            asyncio.run(play(stage, log))
+        except Exception as error:
+            log.seek(0)
+            print(f"\nThe demo failed: {_cause(error)!r}\nThe server's log:\n{log.read()}")
+            return 1
+    print(f"\n{stage.claims} claims shown in {clock.seconds:.0f} s. Nothing of it is left behind.")
+    return 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first real error inside the groups that task groups wrap around it."""
+    while isinstance(error, BaseExceptionGroup) and not isinstance(error, DemoError):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

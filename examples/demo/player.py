@@ -1,0 +1,73 @@
+"""Calls tools as an MCP client does, and shows each call."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mcp import Client
+from mcp.shared.dispatcher import ProgressFnT
+
+from .stage import DemoError, Stage
+
+LiveText = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A connected client and the stage its calls are shown on."""
+
+    client: Client
+    stage: Stage
+
+    async def call(
+        self, tool: str, *, shown: bool = True, on_text: LiveText | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Calls a tool and returns its structured content.
+
+        Raises:
+            DemoError: the tool answered with an error.
+        """
+        if shown:
+            self.stage.call(f"{tool} {_summary(arguments)}")
+        result = await self.client.call_tool(
+            tool, arguments, progress_callback=_forward(on_text) if on_text else None
+        )
+        content = result.structured_content
+        if result.is_error or content is None:
+            raise DemoError(f"{tool} failed: {content or result.content}")
+        return content
+
+    async def run(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Runs a command in the sandbox's terminal."""
+        return await self.call("terminal_run", command=command, **arguments)
+
+
+def _forward(on_text: LiveText) -> ProgressFnT:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        if message:
+            on_text(message)
+
+    return on_progress
+
+
+def _summary(arguments: dict[str, Any]) -> str:
+    """The arguments on one line, with long texts named by their length."""
+    short = {
+        name: f"({len(value)} characters)" if name == "content" else value
+        for name, value in arguments.items()
+    }
+    return json.dumps(short, ensure_ascii=False)
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago that was."""
+        return time.monotonic() - self._start
