@@ -29,13 +29,12 @@ STOP_TIMEOUT_S = 30
 SHARED_TIMEOUT_S = 1800
 
 # The command that shows a tool is there, and the package that brings it. The first two are the
-# engine; the others build the image without a registry and limit the size of workspaces.
+# engine; the others limit the size of workspaces. What builds the image installs itself on need.
 PACKAGES = {
-    "dockerd": ("docker.io",),
-    "iptables": ("iptables",),
-    "mmdebstrap": ("mmdebstrap", "debian-archive-keyring", "ca-certificates"),
-    "mkfs.ext4": ("e2fsprogs",),
-    "losetup": ("mount",),
+    "dockerd": "docker.io",
+    "iptables": "iptables",
+    "mkfs.ext4": "e2fsprogs",
+    "losetup": "mount",
 }
 ENGINE_COMMANDS = ("dockerd", "iptables")
 BY_HAND = """\
@@ -43,7 +42,7 @@ Debian or Ubuntu:   sudo apt-get update
                     sudo apt-get install -y --no-install-recommends {packages}
                     sudo systemctl start docker        # or: sudo dockerd &
 other systems:      install Docker Engine 20.10 or newer and start it
-an engine elsewhere: export DOCKER_HOST=unix:///path/to/docker.sock
+another engine:     export DOCKER_HOST=unix:///path/to/docker.sock
 no permission:      sudo usermod -aG docker "$USER", then log in again"""
 
 
@@ -54,8 +53,8 @@ def say(text: str) -> None:
 
 def fail(reason: str) -> None:
     """Ends the program with the reason and the commands that help."""
-    packages = " ".join(name for names in PACKAGES.values() for name in names)
-    print(f"error: {reason}\n\n{BY_HAND.format(packages=packages)}", file=sys.stderr)
+    by_hand = BY_HAND.format(packages=" ".join(PACKAGES.values()))
+    print(f"error: {reason}\n\n{by_hand}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -85,7 +84,7 @@ def is_root_on_debian() -> bool:
 
 def install(commands: list[str]) -> bool:
     """Installs the packages of those of the commands that are missing; False when it cannot."""
-    missing = [name for command in commands if not which(command) for name in PACKAGES[command]]
+    missing = [PACKAGES[command] for command in commands if not which(command)]
     if not missing:
         return True
     say(f"installing {' '.join(missing)}")
