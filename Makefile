@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup engine image demo test bench conformance lint outdated clean
+.PHONY: help setup engine image wheel demo test bench conformance lint outdated clean
 
 python := .venv/bin/python
 # Runs a command with a container engine: the one that runs, or one started for that time.
@@ -20,6 +20,9 @@ engine: setup ## Find a Docker Engine; install and start one where possible, and
 
 image: setup ## Build the sandbox image, if its inputs changed
 	@$(with_engine) $(image)
+
+wheel: setup ## Build the wheel into dist/
+	@$(python) -m build --wheel --no-isolation
 
 demo: setup ## Show the whole thing at work: a real client, a real sandbox, a real program
 	@$(with_engine) bash -c '$(image) && $(python) -m examples.demo $(ARGS)'

@@ -28,8 +28,8 @@ SCENES: tuple[tuple[str, Scene], ...] = (
     ("The same from Python", quickstart.play),
 )
 SCENE_TIMEOUT_S = 120
-# An MCP client starts its servers with few variables; these say where the engine is.
-PASSED_ON = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "XDG_RUNTIME_DIR")
+# An MCP client starts its servers with few variables. These say where the engine and the state are.
+PASSED_ON = ("DOCKER_", "SANDBOX_", "XDG_")
 
 
 def server(folder: str) -> StdioServerParameters:
@@ -37,7 +37,7 @@ def server(folder: str) -> StdioServerParameters:
     return StdioServerParameters(
         command=str(Path(sys.executable).with_name("sandbox-mcp")),
         args=["serve"],
-        env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        env={name: text for name, text in os.environ.items() if name.startswith(PASSED_ON)},
         cwd=folder,
     )
 

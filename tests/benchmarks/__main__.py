@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 
 from sandbox_sdk import SandboxGroup
 
-from . import actions, lifecycle, load, mcp_call, memory
+from . import actions, imports, lifecycle, load, mcp_call, memory
 from .budget import Row, table
 
 Group = Callable[[SandboxGroup], Awaitable[list[Row]]]
 
 GROUPS: dict[str, Group] = {
+    "import": imports.rows,
     "actions": actions.rows,
     "lifecycle": lifecycle.rows,
     "mcp": mcp_call.rows,

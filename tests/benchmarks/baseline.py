@@ -9,15 +9,20 @@ from dataclasses import dataclass
 NEVER_ENDS = ("sleep", "86400")
 
 
-async def docker(*arguments: str) -> str:
-    """Runs the `docker` command and returns what it printed."""
+async def program(*command: str) -> str:
+    """Runs a program and returns what it printed."""
     process = await asyncio.create_subprocess_exec(
-        "docker", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     output, errors = await process.communicate()
     if process.returncode:
-        raise RuntimeError(f"docker {' '.join(arguments)} failed: {errors.decode()}")
+        raise RuntimeError(f"{' '.join(command)} failed: {errors.decode()}")
     return output.decode().strip()
+
+
+async def docker(*arguments: str) -> str:
+    """Runs the `docker` command and returns what it printed."""
+    return await program("docker", *arguments)
 
 
 async def image_of(container: str) -> str:

@@ -17,8 +17,8 @@ READ = {"path": "hello.txt"}
 
 
 def _server(command: str, *arguments: str) -> StdioServerParameters:
-    host = {"DOCKER_HOST": os.environ["DOCKER_HOST"]} if "DOCKER_HOST" in os.environ else {}
-    return StdioServerParameters(command=command, args=list(arguments), env=host)
+    environment = {k: v for k, v in os.environ.items() if k.startswith(("DOCKER_", "SANDBOX_"))}
+    return StdioServerParameters(command=command, args=list(arguments), env=environment)
 
 
 async def rows(group: SandboxGroup) -> list[Row]:
