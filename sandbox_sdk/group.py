@@ -1,0 +1,253 @@
+"""The door of the SDK: a group of sandboxes under common limits."""
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from container_runtime.engine import Engine, Report
+from container_runtime.spec import ComputeResources, HostCapabilities
+from tool_plugins.errors import SandboxError, SandboxStateError
+from tool_plugins.registry import ToolRegistry, load_registry
+
+from .clock import Clock, SystemClock
+from .config import Settings
+from .members import Members
+from .models import LOCAL, GroupLimits, Principal, SandboxInfo
+from .opening import leave, open_services
+from .options import check_name, check_resources, refuse_unavailable
+from .recovery import Recovered, Recovery
+from .sandbox import Sandbox
+from .services import Services
+from .tasks import finish
+
+logger = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_S = 10.0
+END_TIMEOUT_S = 60.0
+
+
+def _log_progress(line: str) -> None:
+    logger.info("%s", line)
+
+
+class SandboxGroup:
+    """Sandboxes that share an engine, limits and a life.
+
+    `async with`, or `start_sandbox_group` and `end_group`. The group takes over the engine it is
+    given, and closes it. With `ephemeral=False` the sandboxes outlive the group: the next one of
+    the same `name` on the same state adopts them, as long as their leases hold.
+    `resource_limits` takes the fields of `GroupLimits`. `report` gets lines of progress while the
+    image is built.
+    """
+
+    def __init__(
+        self,
+        *,
+        compute_resources: ComputeResources | None = None,
+        resource_limits: Mapping[str, Any] | GroupLimits | None = None,
+        tools: Any = None,
+        database_access: Any = None,
+        auth_config: Any = None,
+        initial_database_population_config: Any = None,
+        engine: str | Engine | None = None,
+        state_dir: Path | str | None = None,
+        state_url: str | None = None,
+        name: str = "default",
+        ephemeral: bool = True,
+        registry: ToolRegistry | None = None,
+        report: Report = _log_progress,
+        clock: Clock | None = None,
+        sweep_interval_s: float = SWEEP_INTERVAL_S,
+    ) -> None:
+        refuse_unavailable(
+            tools=tools,
+            database_access=database_access,
+            auth_config=auth_config,
+            initial_database_population_config=initial_database_population_config,
+        )
+        self.name = check_name(name)
+        self.limits = GroupLimits.parse(resource_limits)
+        self.compute_resources = check_resources(compute_resources, ComputeResources())
+        self.registry = load_registry() if registry is None else registry
+        self._settings = Settings.load(
+            state_dir=state_dir,
+            state_url=state_url,
+            engine=engine if isinstance(engine, str) else None,
+        )
+        self._engine = engine if isinstance(engine, Engine) else None
+        self._ephemeral = ephemeral
+        self._report = report
+        self._clock = clock or SystemClock()
+        self._sweep_interval_s = sweep_interval_s
+        self._opened = AsyncExitStack()
+        self._starting = False
+        self._started: _Started | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start_sandbox_group()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.end_group()
+
+    def __del__(self) -> None:
+        # Only says so: a finalizer cannot wait. The next server on this state cleans up.
+        if getattr(self, "_started", None) is not None and self._ending is None:
+            warnings.warn("a SandboxGroup was never ended", ResourceWarning, stacklevel=2)
+
+    async def start_sandbox_group(self) -> None:
+        """Reaches the engine, sees to the image, and adopts or removes what was left behind.
+
+        Raises:
+            EngineError: the engine cannot be reached.
+            ImageError: the image cannot be built.
+            SandboxStateError: the group was started before.
+        """
+        if self._starting or self._ending is not None:
+            raise SandboxStateError("a group starts once", hint="make a new SandboxGroup")
+        self._starting = True
+        async with AsyncExitStack() as opened:
+            services = await open_services(
+                self._settings,
+                opened,
+                engine=self._engine,
+                registry=self.registry,
+                clock=self._clock,
+                report=self._report,
+            )
+            namespace = services.server_id if self._ephemeral else self.name
+            members = Members(
+                services, self.limits, namespace=namespace, adoptable=not self._ephemeral
+            )
+            recovery = Recovery(
+                services,
+                state_dir=self._settings.state_dir,
+                namespace=namespace,
+                adopt=members.adopt,
+            )
+            await recovery.run()
+            sweeper = asyncio.get_running_loop().create_task(self._sweep_forever())
+            self._started = _Started(services, members, recovery, sweeper)
+            self._opened = opened.pop_all()
+
+    async def end_group(self, *, timeout_s: float = END_TIMEOUT_S) -> None:
+        """Ends every sandbox and lets go of the engine. Idempotent.
+
+        What cannot be removed within `timeout_s` stays in the state table for the next server.
+        A caller that is cancelled meanwhile still waits until it is done.
+        """
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(
+                self._end(timeout_s), name="end sandbox group"
+            )
+        await finish(self._ending)
+
+    async def create_sandbox(
+        self,
+        name: str | None = None,
+        *,
+        principal: Principal = LOCAL,
+        compute_resources: ComputeResources | None = None,
+        environment: Mapping[str, str] | None = None,
+        idle_timeout_s: float | None = None,
+    ) -> Sandbox:
+        """A sandbox that is written down but not started: `await sandbox.start()`.
+
+        Raises:
+            QuotaError: the group's limits leave no room.
+            SandboxStateError: the principal has a live sandbox of that name.
+        """
+        return await self._live().members.create(
+            name,
+            principal=principal,
+            resources=check_resources(compute_resources, self.compute_resources),
+            environment=environment,
+            idle_timeout_s=idle_timeout_s,
+        )
+
+    async def get_sandbox(self, sandbox_id: str, *, principal: Principal = LOCAL) -> Sandbox:
+        """The live sandbox of that id, also one that was adopted after a restart.
+
+        Raises:
+            SandboxNotFoundError: the principal has no such sandbox.
+            SandboxGoneError: it is gone; `cause` says why.
+        """
+        return await self._live().members.get(sandbox_id, principal)
+
+    async def list_sandboxes(self, *, principal: Principal = LOCAL) -> list[SandboxInfo]:
+        """The principal's live sandboxes, oldest first."""
+        return [each.info() for each in self._live().members.live(principal)]
+
+    async def default_sandbox(self, principal: Principal = LOCAL) -> Sandbox:
+        """The principal's implicit sandbox: started at first use, made anew when it is gone."""
+        return await self._live().members.default(principal, self.compute_resources)
+
+    async def end_sandbox(self, sandbox_id: str, principal: Principal = LOCAL) -> None:
+        """Ends a sandbox by its id; ending it twice is fine.
+
+        Raises:
+            SandboxNotFoundError: the principal has no such sandbox.
+        """
+        await self._live().members.end(sandbox_id, principal)
+
+    async def capabilities(self) -> HostCapabilities:
+        """What this host and engine can do."""
+        return await self._live().services.engine.capabilities()
+
+    async def sweep(self) -> Recovered:
+        """Ends what has expired, writes leases down and settles servers that died meanwhile.
+
+        Runs by itself at an interval.
+        """
+        started = self._live()
+        await started.members.expire()
+        await started.members.flush()
+        return await started.recovery.run()
+
+    def _live(self) -> "_Started":
+        if self._started is None:
+            raise SandboxStateError(
+                "the group is not started", hint="await group.start_sandbox_group() first"
+            )
+        if self._ending is not None:
+            raise SandboxStateError("the group has ended", hint="make a new SandboxGroup")
+        return self._started
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_interval_s)
+            try:
+                await self.sweep()
+            except SandboxError as exc:
+                logger.warning("the sweep failed and will be tried again: %s", exc)
+
+    async def _end(self, timeout_s: float) -> None:
+        started = self._started
+        if started is None:
+            return
+        started.sweeper.cancel()
+        await asyncio.wait({started.sweeper})
+        async with self._opened:
+            if self._ephemeral:
+                await started.members.end_all()
+            else:
+                await started.members.detach_all()
+            if not await started.services.tasks.drain(timeout_s):
+                logger.warning("not every sandbox was removed within %g s", timeout_s)
+            await leave(started.services, self._settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """What a group has between its start and its end."""
+
+    services: Services
+    members: Members
+    recovery: Recovery
+    sweeper: asyncio.Task[None]

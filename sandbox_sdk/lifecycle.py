@@ -1,0 +1,275 @@
+"""One sandbox from its row to its removal.
+
+Every change is written to the state table before the engine is asked for it, and the in-memory
+state changes before anything is awaited: whoever ends first wins, and everybody else sees it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from container_runtime.connection import Connection, ConnectionLost
+from container_runtime.engine import Container
+from container_runtime.spec import ContainerSpec, EffectiveLimit
+from tool_plugins.errors import (
+    EngineError,
+    GoneCause,
+    ImageError,
+    SandboxError,
+    SandboxGoneError,
+    SandboxStateError,
+)
+
+from .lease import Lease
+from .models import SandboxState
+from .records import SandboxRecord
+from .services import Services
+from .tasks import finish
+
+logger = logging.getLogger(__name__)
+
+READY_TIMEOUT_S = 60.0
+STATUS_TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 3.0
+
+REASONS = {
+    GoneCause.OOM: "it ran out of memory",
+    GoneCause.DISK_QUOTA: "its disk was full",
+    GoneCause.PIDS: "it had too many processes",
+    GoneCause.TIMEOUT: "it reached its lifetime, or stopped answering",
+    GoneCause.IDLE: "nobody used it",
+    GoneCause.KILLED: "it was ended",
+    GoneCause.ENGINE_LOST: "the container engine cannot be reached",
+    GoneCause.IMAGE: "its image cannot be used",
+}
+
+
+class Lifecycle:
+    """The states of one sandbox, and the only code that moves between them."""
+
+    def __init__(
+        self,
+        record: SandboxRecord,
+        services: Services,
+        lease: Lease,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.record = record
+        self.lease = lease
+        self.limits: tuple[EffectiveLimit, ...] = ()
+        self.when_removed: Callable[[Lifecycle], None] = lambda _life: None
+        self._registered = False
+        self._services = services
+        self._environment = environment or {}
+        self._container: Container | None = None
+        self._connection: Connection | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._starters = 0
+        self._marking: asyncio.Task[bool] | None = None
+        self._removing: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> SandboxState:
+        """Where the sandbox is in its life."""
+        return self.record.state
+
+    @property
+    def removed(self) -> bool:
+        """Whether the engine keeps nothing of it any more."""
+        return self.record.removed_at is not None
+
+    def connection(self) -> Connection:
+        """The way to the action server.
+
+        Raises:
+            SandboxStateError: it was never started.
+            SandboxGoneError: it is gone.
+        """
+        if self._connection is not None and self.state is SandboxState.READY:
+            return self._connection
+        if self.state.live:
+            raise SandboxStateError(
+                f"sandbox {self.record.id} is not started", hint="await sandbox.start() first"
+            )
+        raise self.gone()
+
+    def gone(self) -> SandboxGoneError:
+        """The error that says why the sandbox is no longer there."""
+        cause = self.record.end_cause or GoneCause.KILLED
+        return SandboxGoneError(
+            f"sandbox {self.record.id} is gone: {REASONS[cause]}",
+            cause=cause,
+            hint="create a new sandbox; its files are lost",
+        )
+
+    async def start(self) -> None:
+        """Makes and starts the container. Callers who come together share one start.
+
+        When the last of them is cancelled, the sandbox is ended.
+        """
+        if not self.state.live:
+            raise self.gone()
+        if self.state is SandboxState.READY:
+            return
+        if self._starting is None:
+            name = f"start {self.record.id}"
+            self._starting = self._services.tasks.spawn(self._start(), name=name)
+        self._starters += 1
+        try:
+            await asyncio.shield(self._starting)
+        except asyncio.CancelledError:
+            if self._starters == 1:
+                self._begin_end(GoneCause.KILLED)
+            raise
+        finally:
+            self._starters -= 1
+
+    async def register(self) -> None:
+        """Writes the row of a new sandbox. Nothing of it exists before."""
+        written = await self._services.state.add_sandbox(self.record)
+        self._registered = True
+        self.record = replace(self.record, agent_uid=written.agent_uid)
+
+    async def adopt(self, container: Container, connection: Connection) -> None:
+        """Takes over a container that already runs."""
+        self._registered = True
+        self._container = container
+        self._connection = connection
+        self.limits = await container.limits()
+
+    async def end(self, cause: GoneCause = GoneCause.KILLED) -> None:
+        """Marks the sandbox as gone; its container is removed in the background. Idempotent."""
+        marking = self._begin_end(cause)
+        if marking is not None:
+            await asyncio.shield(marking)
+
+    def retry_removal(self) -> None:
+        """Removes again what an earlier attempt could not."""
+        if self._removing is None or self._removing.done():
+            self._removing = self._services.tasks.spawn(
+                self._remove(), name=f"remove {self.record.id}"
+            )
+
+    async def detach(self) -> None:
+        """Lets go of a sandbox that another server may adopt. The container goes on."""
+        if self._connection is not None:
+            await self._connection.aclose()
+
+    async def examine(self) -> SandboxGoneError | None:
+        """After a lost connection: ends the sandbox and says why, or finds it well (None)."""
+        if self.state.live:
+            cause = await self._cause_of_loss()
+            if cause is None and self.state.live:
+                return None
+            await self.end(cause or GoneCause.KILLED)
+        return self.gone()
+
+    async def _start(self) -> None:
+        engine, state = self._services.engine, self._services.state
+        try:
+            container = await engine.create(self._spec())
+            self._container = container
+            self._continue()
+            await container.start()
+            self._continue()
+            self._connection = Connection(container.endpoint)
+            await self._connection.ready(READY_TIMEOUT_S)
+            self.limits = await container.limits()
+            self._continue()
+            moved = await state.change(
+                self.record.id, when=(SandboxState.CREATING,), to=SandboxState.READY
+            )
+            self._continue()
+            if not moved:
+                raise SandboxStateError(f"sandbox {self.record.id} was ended by another server")
+            self.record = replace(self.record, state=SandboxState.READY)
+        except BaseException as exc:
+            await self._fail(exc)
+            raise
+
+    def _continue(self) -> None:
+        """Stops a start whose sandbox was ended meanwhile."""
+        if not self.state.live:
+            raise self.gone()
+
+    async def _fail(self, error: BaseException) -> None:
+        """Undoes a start. Returns when nothing of it is left, or the engine refused to help."""
+        cause = GoneCause.KILLED
+        if isinstance(error, EngineError):
+            cause = GoneCause.IMAGE if isinstance(error, ImageError) else GoneCause.ENGINE_LOST
+        if self.state.live:
+            self._mark(cause, SandboxState.FAILED)
+        cleaning = self._services.tasks.spawn(self._clean(), name=f"clean {self.record.id}")
+        await finish(cleaning)
+
+    def _spec(self) -> ContainerSpec:
+        return ContainerSpec(
+            name=self.record.id,
+            resources=self.record.resources,
+            labels=self._services.labels(self.record.id),
+            agent_uid=self.record.agent_uid,
+            environment=self._environment,
+        )
+
+    def _begin_end(self, cause: GoneCause) -> asyncio.Task[bool] | None:
+        if self.state.live:
+            self._mark(cause, SandboxState.ENDED)
+            self.retry_removal()
+        return self._marking
+
+    def _mark(self, cause: GoneCause, state: SandboxState) -> None:
+        at = self._services.clock.wall()
+        self.record = replace(self.record, state=state, end_cause=cause, ended_at=at)
+        failed = state is SandboxState.FAILED
+        marking = self._services.state.end(self.record.id, cause=cause, failed=failed, at=at)
+        self._marking = self._services.tasks.spawn(marking, name=f"end {self.record.id}")
+
+    async def _remove(self) -> None:
+        """Waits for a start under way, so that no engine call is torn in the middle."""
+        if self._connection is not None:
+            await self._connection.aclose()
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
+        if not self.removed:
+            await self._clean()
+
+    async def _clean(self) -> None:
+        """Removes the container, then says so in the table. What fails is tried again later."""
+        try:
+            if self._marking is not None:
+                await asyncio.shield(self._marking)
+            if self._connection is not None:
+                await self._connection.aclose()
+            if self._registered:
+                await self._services.engine.remove(self.record.id)
+            at = self._services.clock.wall()
+            await self._services.state.mark_removed(self.record.id, at=at)
+        except SandboxError as exc:
+            logger.warning("sandbox %s is not removed yet: %s", self.record.id, exc)
+        else:
+            self.record = replace(self.record, removed_at=at)
+            self.when_removed(self)
+
+    async def _cause_of_loss(self) -> GoneCause | None:
+        cause = await self._cause_by_status()
+        if cause is not None or self._connection is None:
+            return cause
+        try:
+            await self._connection.ready(PROBE_TIMEOUT_S)
+        except (SandboxError, ConnectionLost, TimeoutError):
+            # An engine notices an exit a moment after its sockets have closed.
+            return await self._cause_by_status() or GoneCause.TIMEOUT
+        return None
+
+    async def _cause_by_status(self) -> GoneCause | None:
+        if self._container is None:
+            return GoneCause.KILLED
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                status = await self._container.status()
+        except (EngineError, TimeoutError):
+            return GoneCause.ENGINE_LOST
+        if status.oom_killed and not status.running:
+            return GoneCause.OOM
+        return None if status.running else GoneCause.KILLED

@@ -1,0 +1,71 @@
+"""What a group opens when it starts, in order, so that it closes in the reverse order."""
+
+import asyncio
+import os
+import secrets
+from contextlib import AsyncExitStack
+from importlib import import_module
+
+from container_runtime.engine import Engine, Report, load_engine
+from tool_plugins.registry import ToolRegistry
+
+from .clock import Clock
+from .config import Settings
+from .liveness import ServerLock
+from .records import ServerRecord
+from .recovery import home_of
+from .services import Services
+
+
+async def open_services(
+    settings: Settings,
+    opened: AsyncExitStack,
+    *,
+    engine: Engine | None,
+    registry: ToolRegistry,
+    clock: Clock,
+    report: Report,
+) -> Services:
+    """Engine, image, state and this server's lock and row; `opened` closes what was opened."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    if engine is None:
+        engine = await asyncio.to_thread(_load_engine, settings)
+    opened.push_async_callback(engine.aclose)
+    await engine.connect()
+    await engine.ensure_image(report)
+    # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
+    state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
+    state = await state_module.State.open(settings.state_url)
+    opened.push_async_callback(state.aclose)
+    services = Services(
+        server_id=f"srv-{secrets.token_hex(8)}",
+        engine=engine,
+        state=state,
+        registry=registry,
+        clock=clock,
+    )
+    lock = ServerLock.take(settings.state_dir, services.server_id)
+    assert lock is not None, "a fresh server id is nobody's"
+    opened.callback(lock.release)
+    await state.add_server(
+        ServerRecord(
+            id=services.server_id,
+            home=home_of(settings.state_dir),
+            engine=engine.name,
+            pid=os.getpid(),
+            started_at=clock.wall(),
+        )
+    )
+    return services
+
+
+async def leave(services: Services, settings: Settings) -> None:
+    """Takes the server off the books if it has nothing left. Its lock is still held."""
+    if not await services.state.list_unremoved(services.server_id):
+        await services.state.remove_server(services.server_id)
+        ServerLock.path_of(settings.state_dir, services.server_id).unlink(missing_ok=True)
+
+
+def _load_engine(settings: Settings) -> Engine:
+    chosen = {"image": settings.image} if settings.image else {}
+    return load_engine(settings.engine, state_dir=settings.state_dir, **chosen)

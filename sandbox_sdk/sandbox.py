@@ -1,0 +1,315 @@
+"""What a caller holds: one sandbox to act in."""
+
+import warnings
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Self, overload
+
+from pydantic import ValidationError
+
+from container_runtime.connection import Connection, ConnectionLost, FolderResult, UploadResult
+from container_runtime.spec import EffectiveLimit
+from tool_plugins.contract import (
+    Action,
+    ActionEvent,
+    ChangeEvent,
+    Observation,
+    ObservationEvent,
+    ToolDefinition,
+    ToolFailure,
+)
+from tool_plugins.errors import (
+    ErrorCode,
+    ProtocolError,
+    SandboxError,
+    ToolCallError,
+    ToolError,
+)
+
+from .actions import make_action, parse_actions, run_actions
+from .arguments import parse_arguments
+from .facades import FilesystemTools, TerminalTools
+from .lifecycle import Lifecycle
+from .models import Principal, SandboxInfo, SandboxState
+from .services import Services
+
+ACTION_TIMEOUT_S = 120.0
+"""How long the transport waits for a tool that has no deadline of its own."""
+
+TIMEOUT_MARGIN_S = 30.0
+"""How much longer it waits for one that has."""
+
+
+class Sandbox:
+    """A container of one's own. Made by `SandboxGroup.create_sandbox`.
+
+    `async with` starts and ends it. A failure the caller can mend comes back in
+    `Observation.error`; what is raised says that the sandbox or the call is at fault.
+    """
+
+    def __init__(self, owner: Principal, life: Lifecycle, services: Services) -> None:
+        self._owner = owner
+        self._life = life
+        self._services = services
+        self.filesystem = FilesystemTools(self)
+        self.terminal = TerminalTools(self)
+
+    @property
+    def id(self) -> str:
+        """The handle of the sandbox, also after a restart. It proves nothing about its bearer."""
+        return self._life.record.id
+
+    @property
+    def name(self) -> str:
+        """The name the owner gave it."""
+        return self._life.record.name
+
+    @property
+    def state(self) -> SandboxState:
+        """Where the sandbox is in its life."""
+        return self._life.state
+
+    @property
+    def limits(self) -> tuple[EffectiveLimit, ...]:
+        """Every limit and what enforces it. Known once the sandbox is started."""
+        return self._life.limits
+
+    def info(self) -> SandboxInfo:
+        """All that is known of it, from memory."""
+        record, remaining = self._life.record, self._life.lease.remaining_s()
+        now = datetime.fromtimestamp(self._services.clock.wall(), UTC)
+        expires = None
+        if self.state.live and remaining is not None:
+            expires = now + timedelta(seconds=remaining)
+        ended_at = record.ended_at
+        return SandboxInfo(
+            id=record.id,
+            name=record.name,
+            owner=self._owner,
+            state=record.state,
+            resources=record.resources,
+            created_at=datetime.fromtimestamp(record.created_at, UTC),
+            expires_at=expires,
+            ended_at=None if ended_at is None else datetime.fromtimestamp(ended_at, UTC),
+            end_cause=record.end_cause,
+            limits=self.limits,
+        )
+
+    async def start(self) -> None:
+        """Makes the container and waits until it answers. Does nothing when it is ready.
+
+        Raises:
+            EngineError: the engine failed; nothing of the sandbox is left.
+            SandboxGoneError: it was ended before or meanwhile.
+        """
+        await self._life.start()
+
+    async def end(self) -> None:
+        """Ends it. Returns at once; the group removes the container in the background."""
+        await self._life.end()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.end()
+
+    def __del__(self) -> None:
+        if self.state.live:
+            warnings.warn(f"sandbox {self.id} was never ended", ResourceWarning, stacklevel=2)
+
+    async def execute(
+        self,
+        action: Action | str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Observation:
+        """Does one thing. `timeout_s` replaces the deadline that follows from the tool.
+
+        Raises:
+            UnknownToolError: no tool has the name.
+            SandboxStateError: the sandbox is not started.
+            SandboxGoneError: it ended before or while the action ran; `cause` says why.
+        """
+        action, definition, failure = self._prepare(action, args)
+        if failure is not None:
+            return _refused(action, failure)
+        deadline = timeout_s or _deadline(definition, action.args)
+        try:
+            async with self._use() as connection:
+                observation = await connection.execute(action, timeout_s=deadline)
+                return _checked(definition, action, observation)
+        except (TimeoutError, ConnectionLost) as exc:
+            return _unanswered(action, exc, deadline)
+
+    async def stream(
+        self,
+        action: Action | str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[ActionEvent]:
+        """Does one thing and tells of it meanwhile; the last event holds the observation.
+
+        Closing the iterator cancels the action. Raises as `execute` does.
+        """
+        action, definition, failure = self._prepare(action, args)
+        if failure is not None:
+            yield ObservationEvent(observation=_refused(action, failure))
+            return
+        deadline = timeout_s or _deadline(definition, action.args)
+        try:
+            async with (
+                self._use() as connection,
+                aclosing(connection.stream(action, timeout_s=deadline)) as events,
+            ):
+                async for event in events:
+                    if isinstance(event, ObservationEvent):
+                        _checked(definition, action, event.observation)
+                    yield event
+        except (TimeoutError, ConnectionLost) as exc:
+            yield ObservationEvent(observation=_unanswered(action, exc, deadline))
+
+    @overload
+    async def send_actions(
+        self, actions: Mapping[str, Mapping[str, Any]], *, parallel: bool = False
+    ) -> dict[str, Observation]: ...
+
+    @overload
+    async def send_actions(
+        self, actions: Sequence[Action], *, parallel: bool = False
+    ) -> list[Observation]: ...
+
+    async def send_actions(
+        self,
+        actions: Mapping[str, Mapping[str, Any]] | Sequence[Action],
+        *,
+        parallel: bool = False,
+    ) -> dict[str, Observation] | list[Observation]:
+        """Does several things, in order or at once, and answers in the shape it was given.
+
+        A mapping is `{"terminal.run": {"description": "...", "args": {...}}}`; a list holds
+        `Action`s. To use one tool twice in a mapping, label the entries and name the tool inside:
+        `{"first": {"tool": "terminal.run", "args": {...}}}`. An action that fails does not stop
+        the ones after it. Nothing runs when an entry is malformed or its tool unknown.
+        """
+        parsed = parse_actions(actions)
+        batch = list(parsed.values()) if isinstance(parsed, dict) else parsed
+        for action in batch:
+            self._services.registry.get(action.tool)
+        observations = await run_actions(self.execute, batch, parallel=parallel)
+        if isinstance(parsed, dict):
+            return dict(zip(parsed, observations, strict=True))
+        return observations
+
+    async def upload(
+        self,
+        path: str,
+        content: bytes | AsyncIterable[bytes],
+        *,
+        mode: Literal["overwrite", "create"] = "overwrite",
+        executable: bool = False,
+    ) -> UploadResult:
+        """Writes a file, all or nothing, without holding it in memory."""
+        async with self._use_files() as connection:
+            return await connection.upload(path, content, mode=mode, executable=executable)
+
+    async def download(self, path: str) -> AsyncIterator[bytes]:
+        """Reads a file in pieces."""
+        async with self._use_files() as connection, aclosing(connection.download(path)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def upload_folder(self, source: Path | str, path: str = ".") -> FolderResult:
+        """Copies a folder of this machine into the sandbox."""
+        async with self._use_files() as connection:
+            return await connection.upload_folder(Path(source), path)
+
+    async def download_folder(self, path: str, target: Path | str) -> FolderResult:
+        """Copies a folder of the sandbox to this machine. Nothing leaves `target`."""
+        async with self._use_files() as connection:
+            return await connection.download_folder(path, Path(target))
+
+    async def watch(self, path: str = ".", *, recursive: bool = True) -> AsyncIterator[ChangeEvent]:
+        """Tells of every change below a folder until the iterator is closed."""
+        async with (
+            self._use_files() as connection,
+            aclosing(connection.watch(path, recursive=recursive)) as changes,
+        ):
+            async for change in changes:
+                yield change
+
+    def _prepare(
+        self, action: Action | str, args: Mapping[str, Any] | None
+    ) -> tuple[Action, ToolDefinition, ToolFailure | None]:
+        """The action as it will be sent, or why it will not be."""
+        if isinstance(action, str):
+            action = make_action(action, args)
+        definition = self._services.registry.get(action.tool)
+        self._life.connection()
+        parsed = parse_arguments(definition, action.args)
+        if isinstance(parsed, ToolFailure):
+            return action, definition, parsed
+        return action.model_copy(update={"args": parsed}), definition, None
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[Connection]:
+        """The connection, with the lease held and a loss explained."""
+        connection = self._life.connection()
+        with self._life.lease.hold():
+            try:
+                yield connection
+            except (TimeoutError, ConnectionLost) as exc:
+                gone = await self._life.examine()
+                if gone is not None:
+                    raise gone from exc
+                raise
+            except ProtocolError:
+                await self._life.end()
+                raise
+
+    @asynccontextmanager
+    async def _use_files(self) -> AsyncIterator[Connection]:
+        """The same for transfers, whose failures have no observation to travel in."""
+        try:
+            async with self._use() as connection:
+                yield connection
+        except ToolError as exc:
+            raise ToolCallError(exc.code, exc.message, hint=exc.hint, details=exc.details) from exc
+        except ConnectionLost as exc:
+            raise SandboxError(
+                f"the connection to {self.id} broke", hint="the transfer is incomplete; repeat it"
+            ) from exc
+
+
+def _deadline(definition: ToolDefinition, args: Mapping[str, Any]) -> float:
+    own = args.get(definition.timeout_argument) if definition.timeout_argument else None
+    return ACTION_TIMEOUT_S if own is None else float(own) + TIMEOUT_MARGIN_S
+
+
+def _refused(action: Action, failure: ToolFailure) -> Observation:
+    return Observation(action_id=action.id, tool=action.tool, error=failure)
+
+
+def _unanswered(action: Action, error: Exception, deadline_s: float) -> Observation:
+    """The sandbox is well, but this action was cancelled or its answer was lost."""
+    if isinstance(error, TimeoutError):
+        code, message = ErrorCode.TIMEOUT, f"no answer within {deadline_s:g} s; it was cancelled"
+    else:
+        code, message = ErrorCode.INTERNAL, "the connection broke while the action ran"
+    hint = "it may have taken effect in part: look before you repeat it"
+    return _refused(action, ToolFailure(code=code, message=message, hint=hint))
+
+
+def _checked(definition: ToolDefinition, action: Action, observation: Observation) -> Observation:
+    """The observation, if its data has the form its tool promises."""
+    if observation.data is not None:
+        try:
+            definition.result.model_validate(observation.data)
+        except ValidationError as exc:
+            raise ProtocolError(f"{action.tool} answered in a form of its own: {exc}") from exc
+    return observation

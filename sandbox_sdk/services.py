@@ -1,0 +1,36 @@
+"""What a sandbox needs from its group, handed down as one value."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from container_runtime.engine import Engine
+from tool_plugins.registry import ToolRegistry
+
+from .clock import Clock
+from .tasks import Tasks
+
+if TYPE_CHECKING:
+    from .state import State
+
+INSTALLATION_LABEL = "sandbox-sdk.installation"
+SANDBOX_LABEL = "sandbox-sdk.sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One per started group."""
+
+    server_id: str
+    engine: Engine
+    state: "State"
+    registry: ToolRegistry
+    clock: Clock
+    tasks: Tasks = field(default_factory=Tasks)
+
+    def labels(self, sandbox_id: str) -> dict[str, str]:
+        """What ties a container to its row."""
+        return self.installation_labels() | {SANDBOX_LABEL: sandbox_id}
+
+    def installation_labels(self) -> dict[str, str]:
+        """What every container of this installation carries."""
+        return {INSTALLATION_LABEL: self.state.installation_id}
