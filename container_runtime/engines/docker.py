@@ -1,0 +1,314 @@
+"""The Docker adapter: one hardened container per sandbox, its labels are the inventory.
+
+Never runs `exec` or `cp`: what happens inside is the action server's business. Never believes the
+engine: a warning in a reply or a field kept otherwise than asked is a refusal.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from container_runtime.engine import Engine, Report
+from container_runtime.image.builder import ImageBuilder
+from container_runtime.image.inputs import DEFAULT_BASE
+from container_runtime.limits import DISK_RATES, plan
+from container_runtime.spec import ContainerInfo, ContainerSpec, HostCapabilities
+from container_runtime.workspace import Mounted, Workspaces
+from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
+
+from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal
+from .docker_config import (
+    PREFIX,
+    STATE_LABEL,
+    Access,
+    Placement,
+    Reach,
+    create_body,
+    differences,
+    restore_access,
+    restore_spec,
+)
+from .docker_container import DockerContainer
+from .docker_folder import SandboxFolder, server_uid
+from .docker_host import EngineHost, read_host
+from .docker_network import make_network, remove_network
+
+Result = TypeVar("Result")
+
+REMOVE_TIMEOUT_S = 30.0
+REMOVE_POLL_S = 0.1
+UNDO_TIMEOUT_S = 60.0
+ENDPOINTS = ("auto", "unix", "tcp")
+
+
+class DockerEngine(Engine):
+    """Sandboxes on a Docker Engine.
+
+    `state_dir` holds sockets and workspaces. `image` names a ready-made sandbox image, `base` what
+    one is built on. `endpoint` is how action servers are reached: "unix" over a shared folder,
+    "tcp" with a token, "auto" the former wherever the engine shares its files with this process.
+    `base_url` overrides DOCKER_HOST.
+    """
+
+    name = "docker"
+    isolates = True
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        image: str | None = None,
+        base: str = DEFAULT_BASE,
+        endpoint: str = "auto",
+        base_url: str | None = None,
+        cache_dir: Path | None = None,
+    ) -> None:
+        if endpoint not in ENDPOINTS:
+            raise ConfigurationError(
+                f"unknown endpoint {endpoint!r}", hint=f"one of {', '.join(ENDPOINTS)}"
+            )
+        self._state = Path(state_dir).resolve()
+        self._endpoint = endpoint
+        self._client = DockerClient(base_url)
+        self._images = ImageBuilder(self._client, image=image, base=base, cache=cache_dir)
+        self._workspaces = Workspaces(self._state / "templates")
+        self._host: EngineHost | None = None
+        self._unavailable = ""
+
+    async def connect(self) -> None:
+        await self._client.open()
+        info, version = await self._client.run(lambda api: (api.info(), api.version()))
+        host = read_host(info, version, self._client.url)
+        if self._endpoint == "unix" and not host.local:
+            raise ConfigurationError(
+                f"the engine at {self._client.url!r} is not on this machine, so no unix socket "
+                "can be shared with it",
+                hint="use endpoint='tcp', or 'auto'",
+            )
+        self._unavailable = "the engine does not share its file system with this process"
+        if host.shares_files:
+            self._unavailable = await self._workspaces.unavailable()
+        self._host = host
+
+    async def aclose(self) -> None:
+        self._host = None
+        await self._client.aclose()
+
+    @property
+    def _facts(self) -> EngineHost:
+        if self._host is None:
+            raise EngineError("the engine is not connected", hint="use `async with engine`")
+        return self._host
+
+    @property
+    def _reach(self) -> Reach:
+        host = self._facts
+        if self._endpoint == "unix" or (self._endpoint == "auto" and host.shares_files):
+            return "unix"
+        return "bridge" if host.local else "published"
+
+    async def capabilities(self) -> HostCapabilities:
+        host = self._facts
+        return HostCapabilities(
+            engine=self.name,
+            engine_version=host.version,
+            isolates=True,
+            cgroup_version=host.cgroup_version,
+            runtimes=host.runtimes,
+            apparmor=host.apparmor,
+            workspace_mechanism=host.facts(self._unavailable).workspace,
+            warnings=host.warnings(self._reach, self._unavailable),
+            details={
+                "endpoint": self._reach,
+                "url": self._client.url,
+                "architecture": host.architecture,
+                "default_runtime": host.default_runtime,
+                "runc_version": host.runc_version,
+            },
+        )
+
+    async def ensure_image(self, report: Report) -> str:
+        return await self._images.ensure(self._facts.architecture, report)
+
+    async def create(self, spec: ContainerSpec) -> DockerContainer:
+        self._check_runtime(spec)
+        table = plan(spec.resources, self._facts.facts(self._unavailable))
+        folder = self._folder(spec.name)
+        folder.check()
+        image = await self.ensure_image(_silent)
+        await asyncio.to_thread(folder.prepare, spec.agent_uid)
+        try:
+            placement = await _finished(self._make(spec, folder, image))
+        except BaseException:
+            await _finished(self._undo(spec.name))
+            raise
+        return DockerContainer(self._client, spec, folder, table, placement.access, self.remove)
+
+    def _check_runtime(self, spec: ContainerSpec) -> None:
+        runtime, known = spec.resources.runtime, self._facts.runtimes
+        if runtime is not None and runtime not in known:
+            raise UnenforceableLimitError(
+                f"the engine has no runtime {runtime!r}", hint=f"it has {', '.join(known)}"
+            )
+
+    async def _make(self, spec: ContainerSpec, folder: SandboxFolder, image: str) -> Placement:
+        """Mounts the workspace and creates the container side by side."""
+        rates = any(getattr(spec.resources, name) for name in DISK_RATES)
+        mounting = self._mount(spec, folder)
+        if rates:  # the engine wants to see the device that it is to throttle
+            mounted = await mounting
+            placement = self._placement(folder, image, mounted)
+            await self._create(spec, placement)
+            return placement
+        placement = self._placement(folder, image, None)
+        both = asyncio.gather(mounting, self._create(spec, placement), return_exceptions=True)
+        for outcome in await both:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return placement
+
+    async def _mount(self, spec: ContainerSpec, folder: SandboxFolder) -> Mounted | None:
+        if self._unavailable:
+            return None
+        size, owner = spec.resources.disk_mb, spec.agent_uid
+        try:
+            return await self._workspaces.mount(
+                folder.image, folder.workspace, size_mb=size, owner=owner
+            )
+        except OSError as error:
+            raise EngineError(f"the workspace cannot be made: {error}") from error
+
+    def _placement(self, folder: SandboxFolder, image: str, mounted: Mounted | None) -> Placement:
+        host, reach = self._facts, self._reach
+        return Placement(
+            image=image,
+            state=str(self._state),
+            server_uid=server_uid(),
+            run=folder.run if reach == "unix" else None,
+            workspace=None if self._unavailable else folder.workspace,
+            device=mounted.device if mounted else None,
+            apparmor=host.apparmor,
+            processors=host.processors,
+            access=Access(reach, "" if reach == "unix" else secrets.token_urlsafe(32)),
+        )
+
+    async def _create(self, spec: ContainerSpec, placement: Placement) -> None:
+        body = create_body(spec, placement)
+
+        def work(api: Any) -> tuple[list[str], list[str]]:
+            if placement.access.reach != "unix":
+                internal = placement.access.reach == "bridge"
+                make_network(api, spec.name, str(self._state), internal=internal)
+            reply = api.create_container_from_config(body, name=spec.name)
+            kept = api.inspect_container(reply["Id"])
+            return reply.get("Warnings") or [], differences(body, kept)
+
+        warnings, changed = await self._client.run(work)
+        if warnings and spec.resources.enforcement == "required":
+            raise UnenforceableLimitError(
+                f"the engine warned: {'; '.join(warnings)}",
+                hint="leave the limit out, or accept less with enforcement='best_effort'",
+            )
+        if changed and not warnings:
+            raise EngineError(f"the engine did not keep to what was asked: {'; '.join(changed)}")
+
+    async def _undo(self, name: str) -> None:
+        """Takes back a creation of ours; a foreign container of the same name stays."""
+        with suppress(EngineError):
+            async with asyncio.timeout(UNDO_TIMEOUT_S):
+                await self.remove(name)
+
+    async def get(self, name: str) -> DockerContainer | None:
+        record = await self._inspect(name)
+        if record is None or record["Config"]["Labels"].get(STATE_LABEL) != str(self._state):
+            return None
+        spec = restore_spec(record)
+        try:
+            table = plan(spec.resources, self._facts.facts(self._unavailable))
+        except UnenforceableLimitError as error:
+            raise EngineError(f"the host lost a limit of {name!r}: {error.message}") from error
+        access = restore_access(record)
+        return DockerContainer(
+            self._client, spec, self._folder(name), table, access, self.remove, record=record
+        )
+
+    async def list(self, labels: dict[str, str]) -> list[ContainerInfo]:
+        wanted = [f"{STATE_LABEL}={self._state}", *(f"{k}={v}" for k, v in labels.items())]
+        filters = {"label": wanted}
+        rows = await self._client.run(lambda api: api.containers(all=True, filters=filters))
+        return [
+            ContainerInfo(
+                name=row["Names"][0].removeprefix("/"),
+                labels={k: v for k, v in row["Labels"].items() if not k.startswith(PREFIX)},
+                running=row["State"] == "running",
+            )
+            for row in rows
+            if row["Names"]
+        ]
+
+    async def remove(self, name: str) -> None:
+        folder = self._folder(name)
+        record = await self._inspect(name)
+        if record is not None:
+            if record["Config"]["Labels"].get(STATE_LABEL) != str(self._state):
+                await asyncio.to_thread(folder.remove)
+                raise EngineError(
+                    f"container {name!r} belongs to somebody else",
+                    hint="remove it by hand if nobody needs it",
+                )
+            await self._remove_container(record["Id"])
+        await self._client.run(lambda api: remove_network(api, name, str(self._state)))
+        await asyncio.to_thread(folder.remove)
+
+    async def _remove_container(self, identifier: str) -> None:
+        """Kills and removes; waits where somebody else is already removing."""
+        async with asyncio.timeout(REMOVE_TIMEOUT_S):
+            while True:
+                try:
+                    await self._client.run(
+                        lambda api: api.remove_container(identifier, v=True, force=True)
+                    )
+                except EngineRefusal as refusal:
+                    if refusal.status == NOT_FOUND:
+                        return
+                    if refusal.status != CONFLICT:
+                        raise
+                else:
+                    return
+                await asyncio.sleep(REMOVE_POLL_S)
+
+    async def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            return await self._client.run(lambda api: api.inspect_container(name))
+        except EngineRefusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise
+
+    def _folder(self, name: str) -> SandboxFolder:
+        return SandboxFolder(self._state / "sandboxes" / name)
+
+
+def _silent(_line: str) -> None:
+    """Nobody watches a build that a creation had to start."""
+
+
+async def _finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs `work` to its end even when the caller is cancelled meanwhile; then says so.
+
+    A request on its way to the engine cannot be called back: its outcome must be known before
+    anything is undone.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation is what the caller asked for
+        raise
