@@ -7,7 +7,7 @@ connection with `ProtocolError`.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -43,6 +43,7 @@ class Socket(asyncio.Protocol):
     def _reset(self) -> None:
         self._has_head = False
         self._complete = False
+        self._keep_alive = False
         self._sent = False
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
@@ -89,7 +90,7 @@ class Socket(asyncio.Protocol):
         """Ends the exchange; False when the connection must not be used again."""
         self._busy = False
         whole = self._complete and self._sent and not self._chunks
-        return whole and self.usable and bool(self._parser.should_keep_alive())
+        return whole and self.usable and self._keep_alive
 
     def abort(self) -> None:
         """Closes the connection at once."""
@@ -138,8 +139,7 @@ class Socket(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
@@ -199,3 +199,4 @@ class Socket(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()

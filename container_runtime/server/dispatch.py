@@ -4,16 +4,13 @@ Arguments were validated on the host; nothing is checked twice. This is the one 
 everything, because an executor may do anything.
 """
 
-import asyncio
 import errno
 import inspect
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -22,11 +19,11 @@ from tool_plugins.errors import ErrorCode, ToolError
 
 from .asgi import encode
 from .protocol import MAX_OBSERVATION_BYTES
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
 PLUGINS = ("filesystem", "terminal")
-WORKER_THREADS = 8
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Executor = Callable[..., Any]
@@ -65,25 +62,6 @@ def parse_request(body: bytes) -> Request:
     if not isinstance(request.tool, str) or not isinstance(request.args, dict):
         raise ToolError(ErrorCode.INVALID_ARGUMENT, "not an action: wrong types")
     return request
-
-
-class Workers:
-    """The threads blocking executors run in.
-
-    They are started from the main thread, whose file system identity they inherit.
-    """
-
-    def __init__(self, _host: Host) -> None:
-        self.pool = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="action")
-
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """`function(*args, **kwargs)` in a worker thread."""
-        call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
-
-    async def aclose(self) -> None:
-        """Starts nothing new. Threads end with what they do."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Dispatcher:
