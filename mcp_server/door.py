@@ -1,0 +1,78 @@
+"""The group behind the server, opened in the background so that clients never wait for an image."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sandbox_sdk import SandboxGroup
+from tool_plugins.errors import SandboxError
+from tool_plugins.registry import ToolRegistry
+
+logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 3.5
+"""What is not gone by then is removed by the next server that starts."""
+
+
+class GroupDoor:
+    """Starts the group once, lets calls await it, tries again after a failure, ends it."""
+
+    def __init__(self, make: Callable[[], SandboxGroup]) -> None:
+        self._make = make
+        self._group = make()
+        self._opening: asyncio.Task[None] | None = None
+        self.closing = asyncio.Event()
+        """Set when the server stops: running calls end."""
+
+    @property
+    def registry(self) -> ToolRegistry:
+        """The group's tools, known before it has started."""
+        return self._group.registry
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the group has started."""
+        task = self._opening
+        return task is not None and task.done() and not _failed(task)
+
+    def open(self) -> None:
+        """Begins to start the group, unless it is starting or has started."""
+        if self._opening is not None and _failed(self._opening):
+            # A group starts once; one that could not is replaced.
+            self._group, self._opening = self._make(), None
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name="start sandbox group")
+
+    async def group(self) -> SandboxGroup:
+        """The started group.
+
+        Raises:
+            SandboxError: it could not be started. The next call tries again.
+        """
+        self.open()
+        opening = self._opening
+        if opening is not None and not opening.done():
+            # A call that goes away must not take the start with it: others wait for the same one.
+            await asyncio.shield(opening)
+        return self._group
+
+    async def close(self, *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Ends running calls, and the group with everything it started. Idempotent."""
+        self.closing.set()
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return
+        opening.cancel()
+        await asyncio.wait([opening], timeout=timeout_s)
+        await self._group.end_group(timeout_s=timeout_s)
+
+    async def _open(self) -> None:
+        try:
+            await self._group.start_sandbox_group()
+        except SandboxError as error:
+            logger.error("the sandbox group did not start: %s", error)
+            raise
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -1,0 +1,132 @@
+"""The MCP server itself: one object that every transport and both protocol eras serve."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import version
+from typing import Any
+
+import mcp.types as types
+from mcp.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
+    ToolsListChanged,
+)
+from mcp.shared.exceptions import MCPError
+
+from sandbox_sdk import SandboxGroup
+
+from .calls import SandboxCalls
+from .catalog import Catalog, CatalogEntry, tool_of
+from .door import GroupDoor
+from .extension import Context, ServerExtension
+from .offers import add_extensions
+from .sandboxes import SandboxTools
+
+BUILT_IN = "sandbox-sdk"
+
+ListChanged = ToolsListChanged | PromptsListChanged | ResourcesListChanged
+LEGACY_NOTICE: dict[type[ListChanged], Callable[[ServerSession], Awaitable[None]]] = {
+    ToolsListChanged: ServerSession.send_tool_list_changed,
+    PromptsListChanged: ServerSession.send_prompt_list_changed,
+    ResourcesListChanged: ServerSession.send_resource_list_changed,
+}
+
+INSTRUCTIONS = """\
+You have your own Linux sandbox: a container without network, with a persistent /workspace. Every \
+filesystem_* and terminal_* tool works in it; it is made on first use, so just begin. Leave out \
+sandbox_id unless you made further sandboxes with sandbox_create. A command that outlives its \
+timeout_s hands back a process_id: read it with terminal_read, end it with terminal_kill. A \
+non-zero exit code is a result, not an error."""
+
+
+class SandboxServer(Server[dict[str, Any]]):
+    """Serves the tools of one sandbox group, and what extensions add."""
+
+    def __init__(
+        self, make_group: Callable[[], SandboxGroup], extensions: Iterable[ServerExtension] = ()
+    ) -> None:
+        self.door = GroupDoor(make_group)
+        self.catalog = Catalog()
+        self._bus = InMemorySubscriptionBus()
+        self._listen = ListenHandler(self._bus)
+        self._listeners: dict[int, ServerSession] = {}
+        super().__init__(
+            "sandbox-sdk",
+            title="Sandbox SDK",
+            version=version("sandbox-sdk"),
+            instructions=INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_subscriptions_listen=self._listen,
+            get_tool_input_schema=self._input_schema,
+        )
+        self.add_notification_handler(
+            "notifications/initialized", types.NotificationParams, self._on_initialized
+        )
+        self._add_built_in_tools()
+        add_extensions(self, extensions)
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """As the base, but with `listChanged`: no transport passes options of its own, and clients
+        ignore change notifications that were not announced."""
+        announced = NotificationOptions(
+            tools_changed=True, prompts_changed=True, resources_changed=True
+        )
+        return super().create_initialization_options(
+            notification_options or announced, experimental_capabilities, extensions
+        )
+
+    async def announce(self, event: ListChanged) -> None:
+        """Tells the clients of both eras that a list changed."""
+        await self._bus.publish(event)
+        for session in list(self._listeners.values()):
+            await LEGACY_NOTICE[type(event)](session)
+
+    def stop_serving(self) -> None:
+        """Ends open listen streams and running calls, so that transports can close."""
+        self._listen.close()
+        self.door.closing.set()
+
+    def _add_built_in_tools(self) -> None:
+        calls = SandboxCalls(self.door)
+        for definition, handler in SandboxTools(self.door, calls).handlers():
+            tool = tool_of(definition, with_sandbox_id=False)
+            self.catalog.add(CatalogEntry(tool, handler, BUILT_IN))
+        for definition in self.door.registry:
+            origin = definition.executor.partition(":")[0]
+            tool = tool_of(definition)
+            self.catalog.add(CatalogEntry(tool, calls.handler(definition), origin))
+
+    async def _list_tools(
+        self, _ctx: Context, _params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        tools = [entry.tool for entry in self.catalog]
+        # No caching: a changed list must be seen by clients that do not listen, too.
+        return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
+
+    async def _call_tool(
+        self, ctx: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        entry = self.catalog.get(params.name)
+        if entry is None:
+            raise MCPError(code=types.INVALID_PARAMS, message=f"unknown tool {params.name!r}")
+        return await entry.call(ctx, params)
+
+    def _input_schema(self, name: str) -> dict[str, Any] | None:
+        entry = self.catalog.get(name)
+        return entry.tool.input_schema if entry else None
+
+    async def _on_initialized(self, ctx: Context, _params: types.NotificationParams) -> None:
+        # The package has no public way to learn of a connection's end; a test guards this one.
+        connection = ctx.session._connection
+        self._listeners[id(connection)] = ctx.session
+        connection.exit_stack.callback(self._listeners.pop, id(connection), None)
