@@ -119,7 +119,7 @@ def http_server(command: list[str], environment: dict[str, str], folder: Path) -
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command[command.index("--port") + 1] = str(port)
+    command += ["--port", str(port)]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{port}/health", process)
@@ -151,7 +151,7 @@ async def tool_names(target: str | StdioServerParameters) -> set[str]:
 Check = Callable[[re.Match[str], dict[str, str], Path], None]
 RULES: tuple[tuple[str, Check], ...] = (
     (r"make (\w+)(?: .*)?", check_make),
-    (r"sandbox-mcp serve --transport http .*", check_http_server),
+    (r"sandbox-mcp serve --transport http", check_http_server),
     (r"claude mcp add \S+ -- (.*)", check_command),
     (r"(sandbox-mcp .*)", check_command),
     (r"python3 -m venv env|env/bin/.*", lambda *_: None),  # run by test_packaging.py
@@ -167,9 +167,9 @@ def test_client_configuration_starts_the_server(
     (servers,) = parsed.values()
     (entry,) = servers.values()
     if "url" in entry:
-        command = ["sandbox-mcp", "serve", "--transport", "http", "--port", "0"]
+        command = ["sandbox-mcp", "serve", "--transport", "http"]
         with http_server(command, environment, tmp_path) as url:
-            address = re.sub(r"^http://127\.0\.0\.1:8000", url, entry["url"])
+            address = re.sub(r"^http://127\.0\.0\.1:8765", url, entry["url"])
             names = asyncio.run(tool_names(address))
     else:
         given = environment | entry.get("env", {})
