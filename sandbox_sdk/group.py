@@ -207,6 +207,7 @@ class SandboxGroup:
         """
         started = self._live()
         await started.members.expire()
+        await started.members.inspect()
         await started.members.flush()
         return await started.recovery.run()
 

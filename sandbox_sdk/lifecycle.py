@@ -79,6 +79,11 @@ class Lifecycle:
         """Whether the engine keeps nothing of it any more."""
         return self.record.removed_at is not None
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether it may have a container that nobody has ended or handed on."""
+        return self._connection is not None and self.state.live
+
     def connection(self) -> Connection:
         """The way to the action server.
 
@@ -88,6 +93,8 @@ class Lifecycle:
         """
         if self._connection is not None and self.state is SandboxState.READY:
             return self._connection
+        if self.state is SandboxState.READY:
+            raise SandboxStateError(f"the group of sandbox {self.record.id} has ended")
         if self.state.live:
             raise SandboxStateError(
                 f"sandbox {self.record.id} is not started", hint="await sandbox.start() first"
@@ -131,12 +138,17 @@ class Lifecycle:
         self._registered = True
         self.record = replace(self.record, agent_uid=written.agent_uid)
 
-    async def adopt(self, container: Container, connection: Connection) -> None:
+    def adopt(
+        self,
+        container: Container,
+        connection: Connection,
+        limits: tuple[EffectiveLimit, ...],
+    ) -> None:
         """Takes over a container that already runs."""
         self._registered = True
         self._container = container
         self._connection = connection
-        self.limits = await container.limits()
+        self.limits = limits
 
     async def end(self, cause: GoneCause = GoneCause.KILLED) -> None:
         """Marks the sandbox as gone; its container is removed in the background. Idempotent."""
@@ -153,8 +165,9 @@ class Lifecycle:
 
     async def detach(self) -> None:
         """Lets go of a sandbox that another server may adopt. The container goes on."""
-        if self._connection is not None:
-            await self._connection.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
 
     async def examine(self) -> SandboxGoneError | None:
         """After a lost connection: ends the sandbox and says why, or finds it well (None)."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from container_runtime.connection import Connection
 from container_runtime.engine import Container
-from container_runtime.spec import ComputeResources
-from tool_plugins.errors import GoneCause, SandboxGoneError, SandboxNotFoundError
+from container_runtime.spec import ComputeResources, EffectiveLimit
+from tool_plugins.errors import SandboxGoneError, SandboxNotFoundError
 
 from .lease import Lease
 from .lifecycle import Lifecycle
-from .models import GroupLimits, Principal
+from .models import GroupLimits, Principal, SandboxState
 from .options import check_environment, check_name, check_seconds, new_sandbox_id
 from .quota import check_room
 from .records import SandboxRecord
@@ -59,20 +59,24 @@ class Members:
             raise
         return sandbox
 
-    async def adopt(
-        self, record: SandboxRecord, container: Container, connection: Connection
+    def adopt(
+        self,
+        record: SandboxRecord,
+        container: Container,
+        connection: Connection,
+        limits: tuple[EffectiveLimit, ...],
     ) -> None:
         """Takes over a sandbox of a dead server. Its row names this server already."""
         kind, _, subject = record.owner.partition(":")
         principal = Principal.model_validate({"kind": kind, "subject": subject})
         life = Lifecycle(record, self._services, self._lease(record))
-        await life.adopt(container, connection)
+        life.adopt(container, connection, limits)
         self._add(principal, life)
 
     async def get(self, sandbox_id: str, principal: Principal) -> Sandbox:
         """See `SandboxGroup.get_sandbox`."""
         sandbox = self._sandboxes.get(sandbox_id)
-        if sandbox is not None and sandbox.info().owner == principal:
+        if sandbox is not None and sandbox.owner == principal:
             life = self._lives[sandbox_id]
             if life.state.live:
                 return sandbox
@@ -81,7 +85,7 @@ class Members:
 
     def live(self, principal: Principal) -> list[Sandbox]:
         """The principal's live sandboxes, oldest first."""
-        mine = (each for each in self._sandboxes.values() if each.info().owner == principal)
+        mine = (each for each in self._sandboxes.values() if each.owner == principal)
         return [each for each in mine if each.state.live]
 
     async def default(self, principal: Principal, resources: ComputeResources) -> Sandbox:
@@ -115,6 +119,15 @@ class Members:
                 logger.info("sandbox %s ends: %s", life.record.id, cause)
                 await life.end(cause)
 
+    async def inspect(self) -> None:
+        """Finds the sandboxes whose containers died while nobody was looking."""
+        ready = [each for each in self._lives.values() if each.state is SandboxState.READY]
+        labels = self._services.installation_labels()
+        running = {each.name for each in await self._services.engine.list(labels) if each.running}
+        for life in ready:
+            if life.record.id not in running:
+                await life.examine()
+
     async def flush(self) -> None:
         """Writes down when the leases run out, for the server that may come after this one."""
         now = self._services.clock.wall()
@@ -133,7 +146,11 @@ class Members:
         """Leaves the ready sandboxes to the next server, and ends those that never were."""
         await self.flush()
         for life in list(self._lives.values()):
-            await life.detach()
+            if life.state is SandboxState.READY:
+                await life.detach()
+            elif not life.removed:
+                await life.end()
+                life.retry_removal()
 
     def _new_record(
         self,

@@ -2,12 +2,13 @@
 
 import logging
 import platform
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from container_runtime.connection import Connection, ConnectionLost
 from container_runtime.engine import Container
+from container_runtime.spec import EffectiveLimit
 from tool_plugins.errors import GoneCause, SandboxError
 
 from .liveness import ServerLock
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 ADOPT_TIMEOUT_S = 5.0
 
-Adopt = Callable[[SandboxRecord, Container, Connection], Awaitable[None]]
+Adopt = Callable[[SandboxRecord, Container, Connection, tuple[EffectiveLimit, ...]], None]
 """Takes over a running sandbox whose row already names this server."""
 
 
@@ -100,16 +101,18 @@ class Recovery:
                 return False
             connection = Connection(container.endpoint)
             await connection.ready(ADOPT_TIMEOUT_S)
+            limits = await container.limits()
         except (SandboxError, ConnectionLost, TimeoutError) as exc:
             logger.warning("sandbox %s cannot be adopted: %s", record.id, exc)
             if connection is not None:
                 await connection.aclose()
             return False
-        await self._services.state.adopt(
-            record.id, dead=record.server_id, by=self._services.server_id
-        )
-        await self._adopt(record, container, connection)
-        return True
+        ours = self._services.server_id
+        if await self._services.state.adopt(record.id, dead=record.server_id, by=ours):
+            self._adopt(replace(record, server_id=ours), container, connection, limits)
+            return True
+        await connection.aclose()
+        return False
 
     async def _bury(self, record: SandboxRecord, found: Recovered) -> None:
         """Row first: nobody may reach a sandbox that is being removed."""

@@ -67,6 +67,11 @@ class Sandbox:
         return self._life.record.name
 
     @property
+    def owner(self) -> Principal:
+        """Who made it."""
+        return self._owner
+
+    @property
     def state(self) -> SandboxState:
         """Where the sandbox is in its life."""
         return self._life.state
@@ -118,7 +123,7 @@ class Sandbox:
         await self.end()
 
     def __del__(self) -> None:
-        if self.state.live:
+        if self._life.forgotten:
             warnings.warn(f"sandbox {self.id} was never ended", ResourceWarning, stacklevel=2)
 
     async def execute(

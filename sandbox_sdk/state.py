@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from container_runtime.spec import ComputeResources
 from tool_plugins.errors import ConfigurationError, GoneCause, SandboxError, SandboxStateError
@@ -218,10 +219,10 @@ def _connect(url: str) -> sa.Engine:
             return sa.create_engine(parsed, pool_pre_ping=True)
         _secure_file(parsed.database)
         engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
-    except (sa.exc.ArgumentError, NoSuchModuleError, ImportError, OSError) as exc:
+    except (ArgumentError, NoSuchModuleError, ImportError, OSError) as exc:
         raise ConfigurationError(f"bad state_url: {exc}") from exc
-    sa.event.listen(engine, "connect", _tune_sqlite)
-    sa.event.listen(engine, "begin", lambda tx: tx.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "begin", lambda tx: tx.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 

@@ -1,0 +1,83 @@
+"""Fixtures every floor shares, and the check that a docker test leaves nothing behind."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from container_runtime.engine import Engine, load_engine
+from container_runtime.engines.in_process import InProcessEngine
+from sandbox_sdk import EngineError, SandboxGroup
+from tests.fakes import FakeClock, FakeTools, WrappedEngine
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    """A short folder, because unix sockets lie below it."""
+    folder = Path(tempfile.mkdtemp(prefix="sbx-", dir="/tmp"))
+    yield folder
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    left = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    assert left == [], "a test left mounts behind"
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def _docker(state_dir: Path) -> AsyncIterator[Engine]:
+    engine = load_engine("docker", state_dir=state_dir)
+    try:
+        await engine.connect()
+    except EngineError as exc:
+        await engine.aclose()
+        pytest.skip(f"no Docker Engine: {exc}")
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+@pytest.fixture
+async def docker_state_dir(state_dir: Path) -> AsyncIterator[Path]:
+    """The state folder of a test that uses Docker: skips without one, and checks for leaks."""
+    async with _docker(state_dir) as engine:
+        before = {each.name for each in await engine.list({})}
+    yield state_dir
+    async with _docker(state_dir) as engine:
+        left = [each.name for each in await engine.list({}) if each.name not in before]
+    assert [name for name in left if name.startswith("sbx-")] == []
+
+
+@pytest.fixture(params=["in_process", pytest.param("docker", marks=pytest.mark.docker)])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Every engine a behaviour must hold on."""
+    if request.param == "docker":
+        request.getfixturevalue("docker_state_dir")
+    return request.param
+
+
+@pytest.fixture
+async def group(engine_name: str, state_dir: Path) -> AsyncIterator[SandboxGroup]:
+    """A started group with the built-in tools."""
+    async with SandboxGroup(engine=engine_name, state_dir=state_dir) as started:
+        yield started
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that passes when told."""
+    return FakeClock()
+
+
+@pytest.fixture
+def tools() -> FakeTools:
+    """Tools whose every step the test controls."""
+    return FakeTools()
+
+
+@pytest.fixture
+def engine(state_dir: Path, tools: FakeTools) -> WrappedEngine:
+    """The in-process engine with the fake tools, whose every step can be held or failed."""
+    return WrappedEngine(InProcessEngine(state_dir=state_dir, executors=tools.executors()))

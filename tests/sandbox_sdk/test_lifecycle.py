@@ -1,0 +1,201 @@
+"""Starts that fail, are cancelled or race with an end: nothing is left of any of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from sandbox_sdk import (
+    EngineError,
+    GoneCause,
+    ImageError,
+    SandboxGoneError,
+    SandboxGroup,
+    SandboxState,
+)
+from tests.fakes import WrappedEngine
+from tests.sandbox_sdk.conftest import MakeGroup
+
+STEPS = ["create", "created", "start", "started"]
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def step() -> None:
+        raise error
+
+    return step
+
+
+class Gate:
+    """A step that waits to be let through."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+async def left(engine: WrappedEngine) -> list[str]:
+    return [each.name for each in await engine.list({})]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_start_that_fails_leaves_nothing(
+    fake_group: SandboxGroup, engine: WrappedEngine, step: str
+) -> None:
+    engine.hooks[step] = raising(EngineError("broken"))
+    sandbox = await fake_group.create_sandbox()
+
+    with pytest.raises(EngineError, match="broken"):
+        await sandbox.start()
+
+    assert [] == await left(engine)
+    assert (SandboxState.FAILED, GoneCause.ENGINE_LOST) == (
+        sandbox.state,
+        sandbox.info().end_cause,
+    )
+    assert [] == await fake_group.list_sandboxes()
+
+
+async def test_a_missing_image_is_the_cause_of_a_failed_start(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    engine.hooks["create"] = raising(ImageError("no image"))
+    sandbox = await fake_group.create_sandbox()
+
+    with pytest.raises(ImageError):
+        await sandbox.start()
+
+    assert GoneCause.IMAGE is sandbox.info().end_cause
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_cancelled_start_leaves_nothing(
+    fake_group: SandboxGroup, engine: WrappedEngine, step: str
+) -> None:
+    gate = engine.hooks[step] = Gate()
+    sandbox = await fake_group.create_sandbox()
+    starting = asyncio.create_task(sandbox.start())
+    await asyncio.wait_for(gate.reached.wait(), 5)
+
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    gate.open.set()
+    await fake_group.end_group()
+
+    assert [] == await left(engine)
+    assert SandboxState.ENDED is sandbox.state
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_end_during_the_start_wins(
+    fake_group: SandboxGroup, engine: WrappedEngine, step: str
+) -> None:
+    gate = engine.hooks[step] = Gate()
+    sandbox = await fake_group.create_sandbox()
+    starting = asyncio.create_task(sandbox.start())
+    await asyncio.wait_for(gate.reached.wait(), 5)
+
+    await sandbox.end()
+    gate.open.set()
+
+    with pytest.raises(SandboxGoneError):
+        await asyncio.wait_for(starting, 5)
+    assert SandboxState.ENDED is sandbox.state
+    await fake_group.end_group()
+    assert [] == await left(engine)
+
+
+async def test_one_cancelled_caller_does_not_stop_the_start_of_the_others(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    gate = engine.hooks["create"] = Gate()
+    sandbox = await fake_group.create_sandbox()
+    first, second = (asyncio.create_task(sandbox.start()) for _ in range(2))
+    await asyncio.wait_for(gate.reached.wait(), 5)
+
+    first.cancel()
+    await asyncio.wait({first})
+    gate.open.set()
+    await asyncio.wait_for(second, 5)
+
+    assert SandboxState.READY is sandbox.state
+    assert 1 == engine.calls.count("create")
+
+
+async def test_a_removal_that_fails_is_tried_again_by_the_sweep(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    sandbox = await fake_group.create_sandbox()
+    await sandbox.start()
+    engine.hooks["remove"] = raising(EngineError("busy"))
+    await sandbox.end()
+    async with asyncio.timeout(5):
+        while "remove" not in engine.calls:
+            await asyncio.sleep(0.01)
+    assert [sandbox.id] == await left(engine)
+
+    del engine.hooks["remove"]
+    await fake_group.sweep()
+
+    async with asyncio.timeout(5):
+        while await left(engine):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_container_that_died_unseen_is_noticed_by_the_sweep(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    sandbox = await fake_group.create_sandbox()
+    await sandbox.start()
+    await engine.inner.remove(sandbox.id)
+
+    await fake_group.sweep()
+
+    assert (SandboxState.ENDED, GoneCause.KILLED) == (sandbox.state, sandbox.info().end_cause)
+
+
+async def test_an_action_in_a_dead_container_says_that_it_is_gone(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    sandbox = await fake_group.create_sandbox()
+    await sandbox.start()
+    container = await engine.inner.get(sandbox.id)
+    assert container is not None
+    await container.remove()
+
+    with pytest.raises(SandboxGoneError) as raised:
+        await sandbox.execute("test.echo", {"text": "hi"})
+
+    assert GoneCause.KILLED is raised.value.cause
+    assert SandboxState.ENDED is sandbox.state
+
+
+async def test_an_engine_that_does_not_answer_is_the_cause_when_it_cannot_be_asked(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    sandbox = await fake_group.create_sandbox()
+    await sandbox.start()
+    container = await engine.inner.get(sandbox.id)
+    assert container is not None
+    await container.remove()
+    engine.hooks["status"] = raising(EngineError("no answer"))
+
+    with pytest.raises(SandboxGoneError) as raised:
+        await sandbox.execute("test.echo", {"text": "hi"})
+
+    assert GoneCause.ENGINE_LOST is raised.value.cause
+
+
+async def test_a_forgotten_group_is_a_resource_warning(make_group: MakeGroup) -> None:
+    group = make_group()
+    await group.start_sandbox_group()
+
+    with pytest.warns(ResourceWarning, match="never ended"):
+        group.__del__()
+
+    await group.end_group()
