@@ -169,7 +169,7 @@ class Draft:
                 self._named = False
                 return
             target.require_unchanged()
-            mode = _wanted_mode(before.st_mode, executable=executable)
+            mode = wanted_mode(before.st_mode, executable=executable)
             if self._can_replace(target, before):
                 os.fchmod(self.fd, mode)
                 os.rename(self.name, target.name, src_dir_fd=self.folder, dst_dir_fd=target.folder)
@@ -233,7 +233,8 @@ def copy_bytes(source: int, destination: int) -> None:
         write_all(destination, chunk)
 
 
-def _wanted_mode(mode: int, *, executable: bool | None) -> int:
+def wanted_mode(mode: int, *, executable: bool | None) -> int:
+    """The permission bits after asking for the executable bits, or for none of them."""
     mode = stat.S_IMODE(mode)
     if executable is None:
         return mode
