@@ -1,0 +1,182 @@
+"""A named shell session: its shell, what runs in it, and what is kept when the shell is lost."""
+
+import contextlib
+import secrets
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..context import Host
+from ..processes import Tree, kill_all, send_signal
+from .process import Process, end_members, exit_code_of
+from .scratch import Scratch
+from .shell import Answer, Shell
+
+# A shell that does not answer by then, after everything it started was killed, is replaced.
+ANSWER_S = 1.0
+RETRY_S = 0.05
+
+
+class Command(Process):
+    """A command in the shell of a session."""
+
+    def __init__(self, shell_session: "Session", mark: int, **fields: Any) -> None:
+        super().__init__(session=shell_session.name, **fields)
+        self._session = shell_session
+        self.mark = mark
+        self.nonce = secrets.token_hex(8)
+        self.files: list[Path] = []
+
+    def members(self) -> set[int]:
+        """What this command started; while it runs, what came later cannot be."""
+        return self._session.members_of(self)
+
+    async def _end(self, grace_signal: int | None, grace_s: float) -> set[int]:
+        return await self._session.stop(self, grace_signal, grace_s)
+
+    def finish(self, exit_code: int | None, cwd: str, *, shell_restarted: bool = False) -> None:
+        """Notes the end the shell told of."""
+        self.cwd = cwd
+        self.shell_restarted = shell_restarted
+        for path in self.files:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        self._finish(exit_code)
+
+
+class Session:
+    """One shell at a time, and at most one command in it."""
+
+    def __init__(self, name: str, host: Host, tree: Tree, scratch: Scratch) -> None:
+        self.name = name
+        self.cwd = str(host.workspace)
+        self.current: Command | None = None
+        self.tree = tree
+        self._host = host
+        self._scratch = scratch
+        self._stem = f"{name}-{secrets.token_hex(4)}"
+        self._saves = 0
+        self._saved: Path | None = None
+        self._shell: Shell | None = None
+
+    @property
+    def snapshot(self) -> Path | None:
+        """The file that brings back the state after the last command; None before the first."""
+        return self._saved
+
+    def run(
+        self,
+        command: Command,
+        *,
+        cwd: Path | None,
+        env: Mapping[str, str],
+        stdin: str | None,
+    ) -> None:
+        """Starts a command. The caller made sure that none runs."""
+        if self._shell is None:
+            self._shell = Shell(
+                self._host, self.tree, self._saved, on_answer=self._answered, on_exit=self._lost
+            )
+        stem = f"{self._stem}-{command.id}"
+        script, source = self._scratch.folder / f"{stem}.sh", "/dev/null"
+        command.files.append(script)
+        self._scratch.write(script, framed(command.command, cwd, env))
+        if stdin is not None:
+            source = str(self._scratch.folder / f"{stem}.in")
+            command.files.append(Path(source))
+            self._scratch.write(Path(source), stdin)
+        out, err = self._scratch.folder / f"{stem}.out", self._scratch.folder / f"{stem}.err"
+        command.files += [out, err]
+        command.attach(self._scratch.fifo(out), self._scratch.fifo(err))
+        self.current = command
+        self._saves += 1
+        save = self._scratch.folder / f"{self._stem}.state{self._saves % 2}"
+        self._shell.send(
+            f"builtin ulimit -HSx {command.mark};"
+            f". {script} 198>&- <{source} >{out} 2>{err};"
+            f"__sandbox_rc=$?;{unframed(cwd, env)}"
+            f'__sandbox_done {command.nonce} "$__sandbox_rc" {save}\n'
+        )
+
+    def members_of(self, command: Command) -> set[int]:
+        """What came of a command: of its mark or later, or of exactly its mark when it is over."""
+        shell = self._shell.pid if self._shell else None
+        late = self.tree.members(since=command.mark, but=shell)
+        if command is self.current:
+            return late
+        return late - self.tree.members(since=command.mark - 1, but=shell)
+
+    async def stop(self, command: Command, grace_signal: int | None, grace_s: float) -> set[int]:
+        """Ends a command and what came of it, and keeps the shell if it answers."""
+        if self.current is command and self._shell is not None:
+            self._shell.interrupt()
+        ended = await end_members(command.members, grace_signal, grace_s)
+        waited = 0.0
+        while self.current is command and self._shell is not None:
+            if await command.wait_finished(RETRY_S):
+                break
+            waited += RETRY_S
+            if waited >= ANSWER_S:
+                self._shell.kill()
+                await command.wait_finished(ANSWER_S)
+                break
+            self._shell.interrupt()
+            ended |= await kill_all(command.members)
+        # What the shell still started while it gave up.
+        return ended | await kill_all(command.members)
+
+    async def close(self, grace_signal: int | None = None, grace_s: float = 0) -> set[int]:
+        """Ends the shell and everything ever started in it. The next command begins afresh."""
+        shell, self._saved = self._shell, None
+        if shell is not None and grace_signal is not None:
+            send_signal(self.tree.members(but=shell.pid), grace_signal)
+        ended = await end_members(self.tree.members, grace_signal, grace_s)
+        if shell is not None:
+            await shell.exited.wait()
+        self.cwd = str(self._host.workspace)
+        for suffix in ("0", "1"):
+            with contextlib.suppress(FileNotFoundError):
+                (self._scratch.folder / f"{self._stem}.state{suffix}").unlink()
+        return ended
+
+    def _answered(self, answer: Answer) -> None:
+        command = self.current
+        if answer.saved is not None:
+            self._saved = Path(answer.saved)
+        elif command is not None and answer.nonce == command.nonce:
+            self.current = None
+            self.cwd = answer.cwd
+            command.finish(answer.exit_code, answer.cwd)
+
+    def _lost(self, returncode: int) -> None:
+        """The shell ended: `exit`, `exec`, a signal, or killed by us."""
+        self._shell = None
+        command, self.current = self.current, None
+        if command is not None:
+            command.finish(exit_code_of(returncode), self.cwd, shell_restarted=True)
+
+
+def framed(command: str, cwd: Path | None, env: Mapping[str, str]) -> str:
+    """The command with a folder and an environment that hold for it only.
+
+    The frame shares the command's first line, so that line numbers in messages are right.
+    """
+    frame = ""
+    if env:
+        saves = (f'[[ -v {name} ]] && __sandbox_env+=("${{{name}@A}};");' for name in env)
+        frame += "__sandbox_env=();" + "".join(saves)
+        frame += "".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())
+    if cwd is not None:
+        frame += f"__sandbox_cwd=$PWD;builtin cd -- {shlex.quote(str(cwd))} || return;"
+    return frame + command
+
+
+def unframed(cwd: Path | None, env: Mapping[str, str]) -> str:
+    """What undoes the frame in the shell, once the command is over."""
+    undo = ""
+    if cwd is not None:
+        undo += 'builtin cd -- "$__sandbox_cwd";unset __sandbox_cwd;'
+    if env:
+        undo += f'unset {" ".join(env)};eval "${{__sandbox_env[*]-}}";unset __sandbox_env;'
+    return undo
