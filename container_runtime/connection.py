@@ -6,23 +6,34 @@ may do what, and never asks an engine.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterable
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Self
 from urllib.parse import urlencode
-
-from pydantic import TypeAdapter, ValidationError
 
 from tool_plugins.contract import (
     Action,
     ActionEvent,
+    ChangeEvent,
     Observation,
     ObservationEvent,
-    ToolFailure,
     Value,
 )
 from tool_plugins.errors import ErrorCode, GoneCause, ProtocolError, SandboxGoneError, ToolError
 
+from .answers import (
+    MAX_ANSWER_BYTES,
+    MAX_ERROR_BYTES,
+    checked,
+    event,
+    lines,
+    parse,
+    raise_error,
+    refused,
+)
+from .archive import Unpacker, pack
 from .asgi import AsgiTransport
 from .spec import PROTOCOL_VERSION, AsgiEndpoint, Endpoint
 from .transport import Response, SocketTransport, Transport
@@ -32,12 +43,10 @@ __all__ = ("Connection", "ConnectionLost", "FolderResult", "Ready", "UploadResul
 
 READY_TIMEOUT_S = 20.0
 READY_POLL_S = 0.01
-MAX_ANSWER_BYTES = 16 * 1024 * 1024 + 64 * 1024
-MAX_LINE_BYTES = MAX_ANSWER_BYTES
-MAX_ERROR_BYTES = 64 * 1024
-
-EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(ActionEvent)
-Model = TypeVar("Model", bound=Value)
+# A sandbox could otherwise fill this host's disk with one sparse file.
+MAX_FOLDER_BYTES = 16 * 1024**3
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+READY_LINE = b'{"event":"ready"}'
 
 
 class Ready(Value):
@@ -121,8 +130,8 @@ class Connection:
             finally:
                 await response.aclose()
         if response.status != 200:
-            return _refused(action, response.status, body)
-        return _checked(action, parse(Observation, body))
+            return refused(action, response.status, body)
+        return checked(action, parse(Observation, body))
 
     async def stream(
         self, action: Action, *, timeout_s: float | None = None
@@ -137,16 +146,16 @@ class Connection:
         try:
             if response.status != 200:
                 body = await response.read(MAX_ERROR_BYTES)
-                yield ObservationEvent(observation=_refused(action, response.status, body))
+                yield ObservationEvent(observation=refused(action, response.status, body))
                 return
-            async with aclosing(_lines(response, deadline)) as lines:
-                async for line in lines:
-                    event = _event(line)
-                    if isinstance(event, ObservationEvent):
-                        _checked(action, event.observation)
-                        yield event
+            async with aclosing(lines(response, deadline)) as stream:
+                async for line in stream:
+                    found = event(line)
+                    if isinstance(found, ObservationEvent):
+                        checked(action, found.observation)
+                        yield found
                         return
-                    yield event
+                    yield found
             raise ConnectionLost("the stream ended without an observation")
         finally:
             await response.aclose()
@@ -159,12 +168,12 @@ class Connection:
         mode: Literal["overwrite", "create"] = "overwrite",
         executable: bool = False,
     ) -> UploadResult:
-        """Writes a file: all of it or nothing.
+        """Writes a file: all of it or nothing. Without `executable` a present file keeps its mode.
 
         Raises:
             ToolError: it cannot be written there.
         """
-        query = {"path": path, "mode": mode, "executable": int(executable)}
+        query = {"path": path, "mode": mode} | ({"executable": 1} if executable else {})
         body = await self._transfer("PUT", "/files", query, content)
         return parse(UploadResult, body)
 
@@ -174,7 +183,74 @@ class Connection:
         Raises:
             ToolError: it cannot be read.
         """
-        response = await self._open("GET", "/files", {"path": path})
+        async with aclosing(self._chunks("/files", {"path": path})) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def upload_folder(self, source: Path, path: str) -> FolderResult:
+        """Copies a folder of this host into the sandbox, over what is there.
+
+        Raises:
+            ToolError: it cannot be read here or written there.
+        """
+        folder = await asyncio.to_thread(os.open, source, OPEN_FOLDER)
+        try:
+            body = await self._transfer("PUT", "/folders", {"path": path}, _packed(folder))
+        finally:
+            os.close(folder)
+        return parse(FolderResult, body)
+
+    async def download_folder(
+        self, path: str, target: Path, *, max_bytes: int = MAX_FOLDER_BYTES
+    ) -> FolderResult:
+        """Copies a folder of the sandbox to this host, over what is there.
+
+        Raises:
+            ToolError: it cannot be read there or written here, or holds more than `max_bytes`.
+            ProtocolError: the sandbox sent an archive that is malformed or leads out of `target`.
+        """
+        async with aclosing(self._chunks("/folders", {"path": path})) as chunks:
+            # The first piece shows that there is something to make a folder for.
+            first = await anext(chunks, b"")
+            await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+            folder = await asyncio.to_thread(os.open, target, OPEN_FOLDER)
+            unpacker = Unpacker(folder, max_bytes=max_bytes)
+            try:
+                await _to_end(unpacker.feed, first)
+                async for chunk in chunks:
+                    await _to_end(unpacker.feed, chunk)
+                summary = unpacker.finish()
+            except ToolError as exc:
+                if exc.code is ErrorCode.INVALID_ARGUMENT:
+                    raise ProtocolError(f"the sandbox sent a bad archive: {exc}") from exc
+                raise
+            finally:
+                unpacker.close()
+                os.close(folder)
+        return FolderResult(
+            path=path, files=summary.files, bytes=summary.bytes, skipped=summary.skipped
+        )
+
+    async def watch(self, path: str, *, recursive: bool = True) -> AsyncGenerator[ChangeEvent]:
+        """Changes below a folder, until the generator is closed.
+
+        A change of the folder itself says that some were lost: look at everything again.
+
+        Raises:
+            ToolError: it cannot be watched.
+        """
+        response = await self._open("GET", "/changes", {"path": path, "recursive": int(recursive)})
+        try:
+            async with aclosing(lines(response, None)) as stream:
+                async for line in stream:
+                    if line != READY_LINE:
+                        yield parse(ChangeEvent, line)
+            raise ConnectionLost("the sandbox stopped watching")
+        finally:
+            await response.aclose()
+
+    async def _chunks(self, target: str, query: dict[str, Any]) -> AsyncGenerator[bytes]:
+        response = await self._open("GET", target, query)
         try:
             while (chunk := await response.next_chunk()) is not None:
                 yield chunk
@@ -197,7 +273,7 @@ class Connection:
         if response.status == 200:
             return response
         try:
-            _raise_error(response.status, await response.read(MAX_ERROR_BYTES))
+            raise_error(response.status, await response.read(MAX_ERROR_BYTES))
         finally:
             await response.aclose()
 
@@ -213,46 +289,8 @@ class Connection:
             finally:
                 await response.aclose()
             if response.status != 200:
-                _raise_error(response.status, body)
+                raise_error(response.status, body)
             return parse(Ready, body)
-
-
-def parse(model: type[Model], body: bytes) -> Model:
-    """A model out of JSON a sandbox sent.
-
-    Raises:
-        ProtocolError: it is not JSON, or not this model.
-    """
-    try:
-        return model.model_validate(load(body))
-    except ValidationError as exc:
-        raise _malformed(exc) from None
-
-
-def load(body: bytes) -> Any:
-    """Strict JSON: no NaN, no lone surrogates, no bottomless nesting.
-
-    Raises:
-        ProtocolError: it is not that.
-    """
-    try:
-        value = json.loads(body, parse_constant=_refuse_constant)
-        if rb"\ud" in body or rb"\uD" in body:
-            # Only an escape can smuggle in text that no encoder takes later.
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as exc:
-        raise ProtocolError(f"the sandbox answered malformed JSON ({type(exc).__name__})") from None
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _malformed(exc: ValidationError) -> ProtocolError:
-    # Only where it is wrong: the values are the sandbox's own words.
-    where = ", ".join(".".join(str(part) for part in e["loc"]) for e in exc.errors()[:3])
-    return ProtocolError(f"the sandbox answered malformed data (at {where[:200]!r})")
 
 
 def _encoded(action: Action, stream: bool) -> bytes:
@@ -260,62 +298,21 @@ def _encoded(action: Action, stream: bool) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _event(line: bytes) -> ActionEvent:
-    try:
-        return EVENTS.validate_python(load(line))
-    except ValidationError as exc:
-        raise _malformed(exc) from None
-
-
-def _checked(action: Action, observation: Observation) -> Observation:
-    if observation.action_id != action.id or observation.tool != action.tool:
-        raise ProtocolError("the sandbox answered another action")
-    if (observation.data is None) == (observation.error is None):
-        raise ProtocolError("the sandbox answered neither data nor an error, or both")
-    return observation
-
-
-def _refused(action: Action, status: int, body: bytes) -> Observation:
-    """An action the server would not even look at, such as one that is too large."""
-    try:
-        _raise_error(status, body)
-    except ToolError as exc:
-        failure = ToolFailure(**exc.as_dict())
-    return Observation(action_id=action.id, tool=action.tool, error=failure)
-
-
-def _raise_error(status: int, body: bytes) -> NoReturn:
-    if status == 401:
-        raise ProtocolError("the sandbox refused the token")
-    answer = load(body)
-    try:
-        failure = ToolFailure.model_validate(answer["error"])
-        code = ErrorCode(failure.code)
-    except (ValueError, TypeError, KeyError):
-        raise ProtocolError(f"the sandbox answered with status {status}") from None
-    raise ToolError(code, failure.message, hint=failure.hint, details=failure.details)
-
-
 def _deadline(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 
 
-async def _lines(response: Response, deadline: float | None) -> AsyncGenerator[bytes]:
-    """Lines of an NDJSON body without the blank ones; the deadline holds for each wait."""
-    rest = bytearray()
-    while True:
-        async with asyncio.timeout_at(deadline):
-            chunk = await response.next_chunk()
-        if chunk is None:
-            return
-        searched = len(rest)
-        rest += chunk
-        end = rest.rfind(b"\n", searched) + 1
-        if end:
-            lines = bytes(rest[:end]).split(b"\n")
-            del rest[:end]
-            for line in lines:
-                if line:
-                    yield line
-        if len(rest) > MAX_LINE_BYTES:
-            raise ProtocolError(f"the sandbox sent a line of more than {MAX_LINE_BYTES} bytes")
+async def _packed(folder: int) -> AsyncGenerator[bytes]:
+    pieces = pack(folder)
+    while (piece := await _to_end(next, pieces, None)) is not None:
+        yield piece
+
+
+async def _to_end(function: Callable[..., Any], *args: Any) -> Any:
+    """Runs a blocking step in a thread, to its end even when cancelled: it uses open files."""
+    step = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait([step])
+        raise

@@ -14,7 +14,9 @@ from tool_plugins.errors import ErrorCode, ToolError
 
 from .asgi import CancelWhenGone, ClientGone, answer, encode, read_body, refuse, start
 from .cgroup import read_limits
+from .changes import Changes
 from .dispatch import Dispatcher, Executor, Request, parse_request
+from .files import Files, Folders, Transfers
 from .protocol import MAX_ACTION_BYTES, PROTOCOL_VERSION
 from .stream import Outlet
 
@@ -92,6 +94,7 @@ class TokenGuard:
 def create_app(host: Host, executors: Mapping[str, Executor]) -> Router:
     """The application over one host. Its lifespan ends with the host's."""
     dispatcher = Dispatcher(host, executors)
+    files, folders, changes = Files(host), Folders(host), Changes(host)
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
@@ -105,6 +108,9 @@ def create_app(host: Host, executors: Mapping[str, Executor]) -> Router:
         [
             Route("/actions", Actions(dispatcher), methods=["POST"]),
             Route("/ready", Ready(dispatcher), methods=["GET"]),
+            Route("/files", Transfers(GET=files.get, PUT=files.put), methods=["GET", "PUT"]),
+            Route("/folders", Transfers(GET=folders.get, PUT=folders.put), methods=["GET", "PUT"]),
+            Route("/changes", Transfers(GET=changes.get), methods=["GET"]),
         ],
         redirect_slashes=False,
         lifespan=lifespan,

@@ -4,6 +4,7 @@ Arguments were validated on the host; nothing is checked twice. This is the one 
 everything, because an executor may do anything.
 """
 
+import asyncio
 import errno
 import inspect
 import json
@@ -85,7 +86,9 @@ class Dispatcher:
         try:
             outcome["data"] = await self._execute(context, request)
             outcome["attachments"] = context.attachments
-        except Exception as exc:
+        except BaseException as exc:  # a plugin's sys.exit() must not end the server
+            if isinstance(exc, asyncio.CancelledError) and _cancelled_from_outside():
+                raise
             outcome |= {"data": None, "error": failure(exc).as_dict()}
         outcome["duration_s"] = round(time.perf_counter() - started, 6)
         return _encoded(outcome)
@@ -102,7 +105,12 @@ class Dispatcher:
         return await self._host.service(Workers).run(executor, context, **request.args)
 
 
-def failure(exc: Exception) -> ToolError:
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def failure(exc: BaseException) -> ToolError:
     """What the caller is told of an exception. The traceback stays on the server's stderr."""
     if isinstance(exc, ToolError):
         return exc

@@ -1,6 +1,7 @@
 """uvicorn, with less of it: bounded headers, no idle wake-ups, an end within a second."""
 
 import asyncio
+import contextlib
 import importlib.util
 import socket
 import sys
@@ -36,6 +37,9 @@ sys.modules["uvicorn"].Config = Config  # type: ignore[attr-defined]
 
 IDLE_CONNECTION_S = 3600
 BACKLOG = 128
+# Together less than the second after which the engine kills what is left.
+END_ACTIONS_S = 0.4
+END_HOST_S = 0.4
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -79,6 +83,22 @@ class ActionServer(Server):
         if not self.should_exit:
             await self._stop.wait()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        # To what runs, this is the client going away: it ends what it started.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=END_ACTIONS_S)
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_HOST_S):
+                await self.lifespan.shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self._loop is not None and self._stop is not None:
@@ -101,6 +121,5 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         server_header=False,
         date_header=False,
         timeout_keep_alive=IDLE_CONNECTION_S,
-        timeout_graceful_shutdown=0,
     )
     ActionServer(config).run(sockets=[listener])
