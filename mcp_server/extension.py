@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .server import SandboxServer
 
 ENTRY_POINT_GROUP = "sandbox_mcp.extensions"
-TOOL_NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
-"""What every known client accepts, with room for the prefixes that clients add."""
+TOOL_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+"""What every known client accepts. Clients add prefixes, so 40 characters are wiser; our own tools
+keep to that, which the registry checks."""
 
 Context = ServerRequestContext[Any, Any]
 CallTool = Callable[
