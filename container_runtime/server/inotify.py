@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.streams import open_in_folder, walk_folder
+from tool_plugins.filesystem.writing import TEMPORARY_PREFIX
 
 MAX_FOLDERS = 4096
 READ_BYTES = 64 * 1024
@@ -82,7 +83,7 @@ class Tree:
     def _changes(self, wd: int, mask: int, name: str) -> Iterator[Change]:
         if mask & IN_Q_OVERFLOW:
             yield "modified", ""
-        elif name and wd in self._paths:
+        elif name and wd in self._paths and not name.startswith(TEMPORARY_PREFIX):
             path = f"{self._paths[wd]}/{name}".lstrip("/")
             if mask & IN_ISDIR and mask & GONE:
                 self._forget(path)
