@@ -76,6 +76,11 @@ class ToolContext:
     emit: Emit = _discard
     attachments: list[dict[str, str]] = field(default_factory=list)
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody follows the live events."""
+        return self.emit is not _discard
+
     def attach(self, mime_type: str, data: str) -> None:
         """Adds an attachment; `data` is base64."""
         self.attachments.append({"mime_type": mime_type, "data": data})
