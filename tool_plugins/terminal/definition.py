@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ..contract import Annotations, Arguments, Result, ToolDefinition
+from tool_plugins.contract import Annotations, Arguments, Result, ToolDefinition
+
 from .keys import KEYS
 
 MAX_COMMAND_CHARS = 100_000

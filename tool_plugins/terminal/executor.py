@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from ..context import ToolContext
-from ..errors import ErrorCode, ToolError
+from tool_plugins.context import ToolContext
+from tool_plugins.errors import ErrorCode, ToolError
+
 from .keys import PIPE_KEYS, SIGNAL_KEYS, terminal_bytes
 from .process import ESCALATING, Process
 from .reading import read_process
@@ -58,10 +59,11 @@ async def _watch(
     context: ToolContext, terminal: Terminal, process: Process, seconds: float
 ) -> None:
     """Waits for the end, with live output. A caller that goes away ends the process."""
-    process.follow(
-        lambda text: context.emit({"event": "stdout", "text": text}),
-        lambda text: context.emit({"event": "stderr", "text": text}),
-    )
+    if context.live:
+        process.follow(
+            lambda text: context.emit({"event": "stdout", "text": text}),
+            lambda text: context.emit({"event": "stderr", "text": text}),
+        )
     try:
         await process.wait_finished(seconds)
     except asyncio.CancelledError:
@@ -75,8 +77,6 @@ async def _feed(process: Process, text: str) -> None:
     """Gives a program its input. One that ends or closes it before has had enough."""
     try:
         await process.write(text.encode("utf-8", "surrogateescape"))
-        if not process.terminal:
-            return
     except ToolError:
         return
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ..errors import ErrorCode, ToolError
-from ..processes import kill_all, send_signal
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.processes import kill_all, send_signal
+
 from .counters import Counters
 from .output import Output, Spool
 from .pump import LiveSink, Pump
@@ -56,7 +57,7 @@ class Process(ABC):
         self.cause: str | None = None
         self.cwd = ""
         self.shell_restarted = False
-        self.seen = (0, 0)
+        self.seen: tuple[int, int] = (0, 0)
         self.finished = asyncio.Event()
         self.started_at = datetime.now(UTC)
         self.ended: float | None = None
@@ -88,7 +89,7 @@ class Process(ABC):
             hint="start the command with background=true or pty=true to write to it later",
         )
 
-    def close_stdin(self) -> None:
+    def close_stdin(self) -> None:  # noqa: B027 - most processes have none to close
         """Ends the standard input, if there is one."""
 
     @property

@@ -9,9 +9,10 @@ import termios
 from pathlib import Path
 from typing import Any
 
-from ..context import Host
-from ..errors import ErrorCode, ToolError
-from ..processes import Tree, spawn
+from tool_plugins.context import Host
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.processes import Tree, spawn
+
 from .process import Process, end_members, exit_code_of
 from .shell import BASH
 

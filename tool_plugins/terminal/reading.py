@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ErrorCode, ToolError
+from tool_plugins.errors import ErrorCode, ToolError
+
 from .output import Output
 from .pattern import Pattern, PatternError
 from .process import Process

@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
-from ..context import Host
-from ..errors import ErrorCode, ToolError
+from tool_plugins.context import Host
+from tool_plugins.errors import ErrorCode, ToolError
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -8,9 +8,10 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..context import Host
-from ..errors import ErrorCode, ToolError
-from ..processes import Tree
+from tool_plugins.context import Host
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.processes import Tree
+
 from .counters import Counters
 from .output import Spool
 from .process import Process
@@ -182,7 +183,7 @@ class Terminal:
         }
 
     @contextlib.contextmanager
-    def _undone(self, process: Process):  # noqa: ANN202
+    def _undone(self, process: Process):
         """Remembers a process, unless its start fails."""
         try:
             yield
@@ -192,7 +193,7 @@ class Terminal:
         self._processes[process.id] = process
 
     def _forget_old(self) -> None:
-        """Drops what ended long ago. What still writes is kept: dropping it would break its pipe."""
+        """Drops what ended long ago, but not what still writes: that would break its pipe."""
         if len(self._processes) <= MAX_FINISHED and not self._has_expired():
             return
         over = [process for process in self._processes.values() if not process.live]

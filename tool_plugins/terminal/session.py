@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..context import Host
-from ..processes import Tree, kill_all, send_signal
+from tool_plugins.context import Host
+from tool_plugins.processes import Tree, kill_all, send_signal
+
 from .process import Process, end_members, exit_code_of
 from .scratch import Scratch
 from .shell import Answer, Shell
@@ -89,6 +90,7 @@ class Session:
         out, err = self._scratch.folder / f"{stem}.out", self._scratch.folder / f"{stem}.err"
         command.files += [out, err]
         command.attach(self._scratch.fifo(out), self._scratch.fifo(err))
+        command.cwd = self.cwd
         self.current = command
         self._saves += 1
         save = self._scratch.folder / f"{self._stem}.state{self._saves % 2}"

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..context import Host
-from ..processes import Tree, spawn
+from tool_plugins.context import Host
+from tool_plugins.processes import Tree, spawn
 
 BASH = ("/bin/bash", "--noprofile", "--norc")
 CONTROL_FD = 198
