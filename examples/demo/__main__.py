@@ -8,9 +8,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+import docker
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
@@ -43,7 +45,7 @@ def server(folder: str) -> StdioServerParameters:
 
 
 async def play(stage: Stage, log: TextIO) -> None:
-    """Plays every scene over one connection."""
+    """Plays every scene over one connection, then looks for what may be left of it."""
     with tempfile.TemporaryDirectory() as folder:
         async with Client(stdio_client(server(folder), errlog=log)) as client:
             player = Player(client, stage)
@@ -51,6 +53,16 @@ async def play(stage: Stage, log: TextIO) -> None:
                 stage.title(f"{number}. {title}")
                 async with asyncio.timeout(SCENE_TIMEOUT_S):
                     await scene(player)
+            mine = {each["id"] for each in (await player.call("sandbox_list"))["sandboxes"]}
+    stage.title("The end")
+    stage.say("The client hung up, so the server has ended. What is left of its sandbox?")
+    stage.claim(mine and not mine & containers(), "no container of it")
+
+
+def containers() -> set[str]:
+    """The names of all containers on the engine."""
+    with closing(docker.from_env()) as engine:
+        return {container.name or "" for container in engine.containers.list(all=True)}
 
 
 def main() -> int:
@@ -63,7 +75,7 @@ def main() -> int:
             log.seek(0)
             print(f"\nThe demo failed: {_cause(error)!r}\nThe server's log:\n{log.read()}")
             return 1
-    print(f"\n{stage.claims} claims shown in {clock.seconds:.0f} s. Nothing of it is left behind.")
+    print(f"\nAll {stage.claims} claims were shown to hold, in {clock.seconds:.0f} s.")
     return 0
 
 

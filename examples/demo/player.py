@@ -30,7 +30,7 @@ class Player:
             DemoError: the tool answered with an error.
         """
         if shown:
-            self.stage.call(f"{tool} {_summary(arguments)}")
+            self.stage.call(tool, _summary(arguments), str(arguments.get("command", "")))
         result = await self.client.call_tool(
             tool, arguments, progress_callback=_forward(on_text) if on_text else None
         )
@@ -53,12 +53,13 @@ def _forward(on_text: LiveText) -> ProgressFnT:
 
 
 def _summary(arguments: dict[str, Any]) -> str:
-    """The arguments on one line, with long texts named by their length."""
+    """The arguments on one line: long texts named by their length, the command left out."""
     short = {
         name: f"({len(value)} characters)" if name == "content" else value
         for name, value in arguments.items()
+        if name != "command"
     }
-    return json.dumps(short, ensure_ascii=False)
+    return json.dumps(short, ensure_ascii=False) if short else ""
 
 
 class Clock:

@@ -17,7 +17,7 @@ async def play(player: Player) -> None:
     stage.show(source)
     lines = source.count("\n") + 1
     stage.claim(lines < MAX_LINES, f"the program has {lines} lines")
-    stage.call(f"python {PROGRAM.name}")
+    stage.call("python", PROGRAM.name)
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(PROGRAM), stdout=asyncio.subprocess.PIPE
     )

@@ -28,9 +28,13 @@ class Stage:
         """A sentence for the person who watches."""
         self._print(textwrap.fill(text, WIDTH))
 
-    def call(self, text: str) -> None:
-        """A call that is about to be made."""
-        self._print(f"{self._paint('36', self._mark('call'))} {_clip(text)}")
+    def call(self, name: str, arguments: str = "", command: str = "") -> None:
+        """A call that is about to be made; a command is shown as it would be typed."""
+        self._print(
+            f"{self._paint('36', self._mark('call'))} {_clip(f'{name} {arguments}'.rstrip())}"
+        )
+        for line in command.splitlines():
+            self._print(f"    {self._paint('36', _clip(line))}")
 
     def show(self, text: str, *, last: int = 0) -> None:
         """Real output, indented; `last` keeps only that many of its last lines."""

@@ -4,8 +4,8 @@ from .player import Clock, Player
 
 COMMAND = """\
 for size in 10 20 30 40 50; do
-    printf '%s MB of zeros: ' $size
-    head -c ${size}M /dev/zero | sha256sum | cut -c1-16
+    sum=$(head -c ${size}M /dev/zero | sha256sum | cut -c1-16)
+    echo "the sum of $size MB of zeros is $sum"
     sleep 0.6
 done"""
 LINES = 5
