@@ -1,7 +1,7 @@
 """What a caller holds: one sandbox to act in."""
 
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,7 +157,7 @@ class Sandbox:
         args: Mapping[str, Any] | None = None,
         *,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[ActionEvent]:
+    ) -> AsyncGenerator[ActionEvent]:
         """Does one thing and tells of it meanwhile; the last event holds the observation.
 
         Closing the iterator cancels the action. Raises as `execute` does.
@@ -223,7 +223,7 @@ class Sandbox:
         async with self._use_files() as connection:
             return await connection.upload(path, content, mode=mode, executable=executable)
 
-    async def download(self, path: str) -> AsyncIterator[bytes]:
+    async def download(self, path: str) -> AsyncGenerator[bytes]:
         """Reads a file in pieces."""
         async with self._use_files() as connection, aclosing(connection.download(path)) as pieces:
             async for piece in pieces:
@@ -239,7 +239,9 @@ class Sandbox:
         async with self._use_files() as connection:
             return await connection.download_folder(path, Path(target))
 
-    async def watch(self, path: str = ".", *, recursive: bool = True) -> AsyncIterator[ChangeEvent]:
+    async def watch(
+        self, path: str = ".", *, recursive: bool = True
+    ) -> AsyncGenerator[ChangeEvent]:
         """Tells of every change below a folder until the iterator is closed."""
         async with (
             self._use_files() as connection,

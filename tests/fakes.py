@@ -1,6 +1,8 @@
 """Stand-ins that behave: a clock that moves when told, tools whose every step a test controls."""
 
 import asyncio
+import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -185,3 +187,21 @@ class WrappedContainer(Container):
 
     async def remove(self) -> None:
         await self.inner.remove()
+
+
+async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+    """Waits until the condition holds, which may be a coroutine function; fails when it does not.
+
+    For what no event tells of, such as work that a group does in the background.
+    """
+    async with asyncio.timeout(timeout_s):
+        for _ in itertools.count():
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def nothing_left(engine: Engine) -> bool:
+    """Whether the engine has no container."""
+    return await engine.list({}) == []

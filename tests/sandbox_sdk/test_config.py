@@ -11,7 +11,7 @@ def test_arguments_win_over_the_environment() -> None:
     settings = Settings.load(environment, state_dir="/given", engine="given")
 
     assert (Path("/given"), "given") == (settings.state_dir, settings.engine)
-    assert "sqlite:////given/state.db" == settings.state_url
+    assert settings.state_url == "sqlite:////given/state.db"
 
 
 def test_the_environment_wins_over_defaults() -> None:
@@ -30,5 +30,5 @@ def test_the_environment_wins_over_defaults() -> None:
 def test_without_anything_docker_runs_and_the_state_lies_where_it_belongs() -> None:
     settings = Settings.load({"XDG_STATE_HOME": "/xdg"})
 
-    assert ("docker", None) == (settings.engine, settings.image)
+    assert (settings.engine, settings.image) == ("docker", None)
     assert settings.state_dir in (Path("/var/lib/sandbox-sdk"), Path("/xdg/sandbox-sdk"))

@@ -20,7 +20,7 @@ from sandbox_sdk import (
     SandboxState,
     SandboxStateError,
 )
-from tests.fakes import FakeClock, FakeTools, WrappedEngine
+from tests.fakes import FakeClock, FakeTools, WrappedEngine, eventually, nothing_left
 from tests.sandbox_sdk.conftest import MakeGroup
 
 ANNA, BERT = Principal(subject="anna"), Principal(subject="bert")
@@ -73,7 +73,7 @@ async def test_a_bad_setting_of_a_sandbox_is_refused_before_anything_is_written(
     with pytest.raises(ConfigurationError, match=complaint):
         await fake_group.create_sandbox(**settings)
 
-    assert [] == await fake_group.list_sandboxes()
+    assert await fake_group.list_sandboxes() == []
 
 
 async def test_a_group_that_is_not_started_or_has_ended_says_so(make_group: MakeGroup) -> None:
@@ -98,7 +98,7 @@ async def test_ending_the_group_removes_every_sandbox(
         sandboxes = [await group.create_sandbox() for _ in range(5)]
         await asyncio.gather(*(each.start() for each in sandboxes))
 
-    assert [] == await engine.list({})
+    assert await engine.list({}) == []
     assert {SandboxState.ENDED} == {each.state for each in sandboxes}
 
 
@@ -122,7 +122,7 @@ async def test_ending_the_group_finishes_even_when_its_caller_is_cancelled(
 
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(ending, 5)
-    assert [] == await engine.list({})
+    assert await engine.list({}) == []
 
 
 async def test_a_removal_that_hangs_does_not_hold_the_group_for_ever(
@@ -143,7 +143,7 @@ async def test_a_removal_that_hangs_does_not_hold_the_group_for_ever(
     assert [sandbox.id] == [each.name for each in await engine.list({})]
 
     async with make_group():
-        assert [] == await engine.list({})
+        assert await engine.list({}) == []
 
 
 async def test_an_engine_that_cannot_start_leaves_the_group_closed(
@@ -178,7 +178,7 @@ async def test_two_groups_may_use_the_same_name_at_once(make_group: MakeGroup) -
         await one.create_sandbox("sandbox1")
         await other.create_sandbox("sandbox1")
 
-        assert 1 == len(await one.list_sandboxes())
+        assert len(await one.list_sandboxes()) == 1
 
 
 async def test_another_principals_sandbox_looks_like_none(fake_group: SandboxGroup) -> None:
@@ -190,8 +190,8 @@ async def test_another_principals_sandbox_looks_like_none(fake_group: SandboxGro
         with pytest.raises(SandboxNotFoundError) as missing:
             await attempt("sbx-none", principal=BERT)
         assert str(missing.value) == str(foreign.value).replace(sandbox.id, "sbx-none")
-    assert [] == await fake_group.list_sandboxes(principal=BERT)
-    assert [] == await fake_group.list_sandboxes(principal=LOCAL)
+    assert await fake_group.list_sandboxes(principal=BERT) == []
+    assert await fake_group.list_sandboxes(principal=LOCAL) == []
     assert sandbox is await fake_group.get_sandbox(sandbox.id, principal=ANNA)
 
 
@@ -211,9 +211,7 @@ async def test_an_owner_learns_why_a_sandbox_is_gone_and_others_learn_nothing(
     await sandbox.start()
     await fake_group.end_sandbox(sandbox.id, principal=ANNA)
     await fake_group.end_sandbox(sandbox.id, principal=ANNA)
-    async with asyncio.timeout(5):
-        while await engine.list({}):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: nothing_left(engine))
 
     with pytest.raises(SandboxGoneError):
         await fake_group.get_sandbox(sandbox.id, principal=ANNA)
@@ -252,7 +250,7 @@ async def test_creates_that_come_together_cannot_pass_the_limit_together(
             *(group.create_sandbox() for _ in range(10)), return_exceptions=True
         )
 
-        assert 7 == sum(isinstance(each, QuotaError) for each in outcomes)
+        assert sum(isinstance(each, QuotaError) for each in outcomes) == 7
 
 
 async def test_fifty_first_calls_make_one_default_sandbox(
@@ -260,8 +258,8 @@ async def test_fifty_first_calls_make_one_default_sandbox(
 ) -> None:
     sandboxes = await asyncio.gather(*(fake_group.default_sandbox(LOCAL) for _ in range(50)))
 
-    assert 1 == len({each.id for each in sandboxes})
-    assert 1 == engine.calls.count("create")
+    assert len({each.id for each in sandboxes}) == 1
+    assert engine.calls.count("create") == 1
     assert SandboxState.READY is sandboxes[0].state
 
 
@@ -291,7 +289,7 @@ async def test_a_sandbox_nobody_uses_ends_and_use_keeps_it(
 
         await group.sweep()
 
-        assert (SandboxState.ENDED, GoneCause.IDLE) == (idle.state, idle.info().end_cause)
+        assert (idle.state, idle.info().end_cause) == (SandboxState.ENDED, GoneCause.IDLE)
         assert SandboxState.READY is used.state
 
 
@@ -334,9 +332,7 @@ async def test_the_sweep_runs_by_itself(make_group: MakeGroup, clock: FakeClock)
         sandbox = await group.create_sandbox(idle_timeout_s=10)
         clock.advance(11)
 
-        async with asyncio.timeout(5):
-            while sandbox.state.live:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not sandbox.state.live)
 
 
 async def test_what_is_known_of_a_sandbox(make_group: MakeGroup, clock: FakeClock) -> None:
@@ -350,7 +346,7 @@ async def test_what_is_known_of_a_sandbox(make_group: MakeGroup, clock: FakeCloc
             created.owner,
         )
         assert created.expires_at is not None
-        assert 900 == (created.expires_at - created.created_at).total_seconds()
+        assert (created.expires_at - created.created_at).total_seconds() == 900
 
         await sandbox.start()
         assert "cpus" in {limit.name for limit in sandbox.limits}

@@ -13,7 +13,7 @@ from sandbox_sdk import (
     SandboxGroup,
     SandboxState,
 )
-from tests.fakes import WrappedEngine
+from tests.fakes import WrappedEngine, eventually, nothing_left
 from tests.sandbox_sdk.conftest import MakeGroup
 
 STEPS = ["create", "created", "start", "started"]
@@ -52,12 +52,12 @@ async def test_a_start_that_fails_leaves_nothing(
     with pytest.raises(EngineError, match="broken"):
         await sandbox.start()
 
-    assert [] == await left(engine)
-    assert (SandboxState.FAILED, GoneCause.ENGINE_LOST) == (
+    assert await left(engine) == []
+    assert (
         sandbox.state,
         sandbox.info().end_cause,
-    )
-    assert [] == await fake_group.list_sandboxes()
+    ) == (SandboxState.FAILED, GoneCause.ENGINE_LOST)
+    assert await fake_group.list_sandboxes() == []
 
 
 async def test_a_missing_image_is_the_cause_of_a_failed_start(
@@ -87,7 +87,7 @@ async def test_a_cancelled_start_leaves_nothing(
     gate.open.set()
     await fake_group.end_group()
 
-    assert [] == await left(engine)
+    assert await left(engine) == []
     assert SandboxState.ENDED is sandbox.state
 
 
@@ -107,7 +107,7 @@ async def test_an_end_during_the_start_wins(
         await asyncio.wait_for(starting, 5)
     assert SandboxState.ENDED is sandbox.state
     await fake_group.end_group()
-    assert [] == await left(engine)
+    assert await left(engine) == []
 
 
 async def test_one_cancelled_caller_does_not_stop_the_start_of_the_others(
@@ -124,7 +124,7 @@ async def test_one_cancelled_caller_does_not_stop_the_start_of_the_others(
     await asyncio.wait_for(second, 5)
 
     assert SandboxState.READY is sandbox.state
-    assert 1 == engine.calls.count("create")
+    assert engine.calls.count("create") == 1
 
 
 async def test_a_removal_that_fails_is_tried_again_by_the_sweep(
@@ -134,17 +134,13 @@ async def test_a_removal_that_fails_is_tried_again_by_the_sweep(
     await sandbox.start()
     engine.hooks["remove"] = raising(EngineError("busy"))
     await sandbox.end()
-    async with asyncio.timeout(5):
-        while "remove" not in engine.calls:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: "remove" in engine.calls)
     assert [sandbox.id] == await left(engine)
 
     del engine.hooks["remove"]
     await fake_group.sweep()
 
-    async with asyncio.timeout(5):
-        while await left(engine):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: nothing_left(engine))
 
 
 async def test_a_container_that_died_unseen_is_noticed_by_the_sweep(
@@ -156,7 +152,7 @@ async def test_a_container_that_died_unseen_is_noticed_by_the_sweep(
 
     await fake_group.sweep()
 
-    assert (SandboxState.ENDED, GoneCause.KILLED) == (sandbox.state, sandbox.info().end_cause)
+    assert (sandbox.state, sandbox.info().end_cause) == (SandboxState.ENDED, GoneCause.KILLED)
 
 
 async def test_an_action_in_a_dead_container_says_that_it_is_gone(

@@ -18,7 +18,7 @@ from sandbox_sdk import (
     SandboxStateError,
     UnknownToolError,
 )
-from tests.fakes import FakeTools
+from tests.fakes import FakeTools, eventually
 
 
 @pytest.fixture
@@ -32,19 +32,19 @@ async def test_an_action_comes_back_as_an_observation(sandbox: Sandbox) -> None:
     observation = await sandbox.execute(Action(tool="test.echo", args={"text": "hi"}, id="a1"))
 
     assert observation.ok
-    assert ("a1", "test.echo", {"text": "hi"}) == (
+    assert (
         observation.action_id,
         observation.tool,
         observation.data,
-    )
+    ) == ("a1", "test.echo", {"text": "hi"})
 
 
 async def test_a_tool_failure_is_an_observation_not_an_exception(sandbox: Sandbox) -> None:
     observation = await sandbox.execute("test.fail")
 
     assert observation.error is not None
-    assert "NOT_FOUND" == observation.error.code
-    assert "look elsewhere" == observation.error.hint
+    assert observation.error.code == "NOT_FOUND"
+    assert observation.error.hint == "look elsewhere"
 
 
 async def test_every_bad_argument_is_named_and_nothing_runs(
@@ -53,12 +53,12 @@ async def test_every_bad_argument_is_named_and_nothing_runs(
     observation = await sandbox.execute("test.echo", {"txt": "hi", "times": "many"})
 
     assert observation.error is not None
-    assert "INVALID_ARGUMENT" == observation.error.code
+    assert observation.error.code == "INVALID_ARGUMENT"
     fields = {each["field"]: each for each in observation.error.details["fields"]}
     assert {"text", "txt", "times"} == fields.keys()
-    assert "text" == fields["txt"]["nearest"]
+    assert fields["txt"]["nearest"] == "text"
     assert "did you mean 'text'?" in observation.error.message
-    assert [] == tools.order
+    assert tools.order == []
 
 
 async def test_an_unknown_tool_is_raised_with_the_known_ones(sandbox: Sandbox) -> None:
@@ -85,7 +85,7 @@ async def test_a_stream_tells_of_output_and_ends_with_the_observation(sandbox: S
 
     assert [OutputEvent(event="stdout", text="live")] == events[:-1]
     assert isinstance(events[-1], ObservationEvent)
-    assert {"text": "live"} == events[-1].observation.data
+    assert events[-1].observation.data == {"text": "live"}
 
 
 async def test_a_stream_refuses_bad_arguments_in_its_observation(sandbox: Sandbox) -> None:
@@ -93,7 +93,7 @@ async def test_a_stream_refuses_bad_arguments_in_its_observation(sandbox: Sandbo
 
     assert isinstance(event, ObservationEvent)
     assert event.observation.error is not None
-    assert "INVALID_ARGUMENT" == event.observation.error.code
+    assert event.observation.error.code == "INVALID_ARGUMENT"
 
 
 async def test_closing_a_stream_cancels_its_action(sandbox: Sandbox, tools: FakeTools) -> None:
@@ -103,9 +103,7 @@ async def test_closing_a_stream_cancels_its_action(sandbox: Sandbox, tools: Fake
     reading.cancel()
     await asyncio.wait({reading})
 
-    async with asyncio.timeout(5):
-        while not tools.cancelled:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: tools.cancelled)
 
 
 async def test_cancelling_an_action_cancels_its_executor(
@@ -117,9 +115,7 @@ async def test_cancelling_an_action_cancels_its_executor(
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    async with asyncio.timeout(5):
-        while not tools.cancelled:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: tools.cancelled)
     assert SandboxState.READY is sandbox.state
 
 
@@ -129,7 +125,7 @@ async def test_an_action_that_misses_its_deadline_is_cancelled_and_the_sandbox_l
     observation = await sandbox.execute("test.wait", timeout_s=0.05)
 
     assert observation.error is not None
-    assert "TIMEOUT" == observation.error.code
+    assert observation.error.code == "TIMEOUT"
     assert SandboxState.READY is sandbox.state
     assert (await sandbox.execute("test.echo", {"text": "still here"})).ok
 
@@ -142,8 +138,8 @@ async def test_a_mapping_of_actions_comes_back_as_a_mapping(sandbox: Sandbox) ->
         }
     )
 
-    assert ["test.echo", "test.fail"] == list(observations)
-    assert {"text": "hi"} == observations["test.echo"].data
+    assert list(observations) == ["test.echo", "test.fail"]
+    assert observations["test.echo"].data == {"text": "hi"}
     assert not observations["test.fail"].ok
 
 
@@ -155,7 +151,7 @@ async def test_labels_let_a_mapping_hold_one_tool_twice(sandbox: Sandbox) -> Non
         }
     )
 
-    assert {"text": "2"} == observations["second"].data
+    assert observations["second"].data == {"text": "2"}
 
 
 async def test_a_list_runs_in_order_and_comes_back_as_a_list(
@@ -178,13 +174,11 @@ async def test_parallel_actions_run_at_the_same_time(sandbox: Sandbox, tools: Fa
             parallel=True,
         )
     )
-    async with asyncio.timeout(5):
-        while tools.order != ["meanwhile"]:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: tools.order == ["meanwhile"])
     assert not task.done()
     tools.release.set()
 
-    assert ["test.wait", "test.echo"] == [each.tool for each in await task]
+    assert [each.tool for each in await task] == ["test.wait", "test.echo"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +203,7 @@ async def test_an_unknown_tool_in_a_batch_stops_all_of_it(
     with pytest.raises(UnknownToolError):
         await sandbox.send_actions({"test.echo": {"args": {"text": "x"}}, "test.none": {}})
 
-    assert [] == tools.order
+    assert tools.order == []
 
 
 async def test_ending_a_sandbox_ends_what_runs_in_it(sandbox: Sandbox, tools: FakeTools) -> None:

@@ -37,10 +37,10 @@ async def test_a_state_changes_only_from_the_state_that_was_believed(state: Stat
     second = await state.end("sbx-1", cause=GoneCause.OOM, failed=False, at=7.0)
     start = await state.change("sbx-1", when=(SandboxState.CREATING,), to=SandboxState.READY)
 
-    assert (True, False, False) == (first, second, start)
+    assert (first, second, start) == (True, False, False)
     row = await state.get_sandbox("sbx-1")
     assert row is not None
-    assert (SandboxState.ENDED, GoneCause.IDLE, 6.0) == (row.state, row.end_cause, row.ended_at)
+    assert (row.state, row.end_cause, row.ended_at) == (SandboxState.ENDED, GoneCause.IDLE, 6.0)
 
 
 async def test_a_user_id_is_free_again_only_when_its_container_is_removed(state: State) -> None:
@@ -53,8 +53,8 @@ async def test_a_user_id_is_free_again_only_when_its_container_is_removed(state:
     await state.mark_removed("b", at=7.0)
     removed = await state.add_sandbox(replace(RECORD, id="e", name="e"))
 
-    assert FIRST_AGENT_UID + 3 == ended.agent_uid
-    assert FIRST_AGENT_UID + 1 == removed.agent_uid
+    assert ended.agent_uid == FIRST_AGENT_UID + 3
+    assert removed.agent_uid == FIRST_AGENT_UID + 1
 
 
 async def test_user_ids_are_unique_across_servers_that_write_at_once(state_dir: Path) -> None:
@@ -68,8 +68,8 @@ async def test_user_ids_are_unique_across_servers_that_write_at_once(state_dir: 
         )
     )
 
-    assert 40 == len({row.agent_uid for row in rows})
-    assert 1 == len({state.installation_id for state in states})
+    assert len({row.agent_uid for row in rows}) == 40
+    assert len({state.installation_id for state in states}) == 1
     await asyncio.gather(*(state.aclose() for state in states))
 
 
@@ -96,7 +96,7 @@ async def test_leases_are_written_together(state: State) -> None:
 
     row = await state.get_sandbox("sbx-1")
     assert row is not None
-    assert 77.0 == row.lease_expires_at
+    assert row.lease_expires_at == 77.0
 
 
 async def test_nobody_else_may_read_the_database(state: State, state_dir: Path) -> None:
