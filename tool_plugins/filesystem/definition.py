@@ -46,7 +46,8 @@ EDIT = """Replace exact pieces of text in a file: all edits are applied, or none
 
 Each `old` must be in the file exactly once, unless replace_all is set; give a few lines around \
 the place to make it unique. A line end in `old` and `new` stands for the file's own (LF or \
-CRLF). All other bytes, the encoding and the permissions stay as they are. Works on text files up to 10 MiB.
+CRLF). All other bytes, the encoding and the permissions stay as they are. Works on text files up \
+to 10 MiB.
 Errors: NO_MATCH (details show the closest text, its line and likeness: copy from there), \
 MULTIPLE_MATCHES (details give count and lines), STALE_FILE, BINARY_FILE, ENCODING_ERROR (the \
 file's encoding lacks a character)."""
@@ -61,8 +62,8 @@ Prefer this to ls and tree; to find files by name use filesystem_glob."""
 GLOB = """Find files by a pattern of their path, newest first.
 
 `**` matches any number of folders, `{a,b}` alternatives. Links to folders are not entered; \
-folders themselves are not reported; what .gitignore names is included. Looks at 50000 entries at most and \
-says in `complete` if that was not all.
+folders themselves are not reported; what .gitignore names is included. Looks at 50000 entries at \
+most and says in `complete` if that was not all.
 Use filesystem_grep to find files by content. Error: INVALID_ARGUMENT if the pattern is absolute \
 or has `..`: give the folder as path."""
 
