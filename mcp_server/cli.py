@@ -32,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        logging.getLogger(__name__).debug("the command failed", exc_info=True)
+        print(
+            f"sandbox-mcp: {type(error).__name__}: {error} - --log-level debug shows where",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -29,6 +29,9 @@ class HostGuard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        # RFC 9110: white space around a value is not part of it. The parser leaves some.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        scope = {**scope, "headers": headers}
         refusal = self._refusal(scope) if scope["type"] == "http" else "only HTTP is served"
         if refusal is None:
             await self._app(scope, receive, send)

@@ -253,6 +253,16 @@ async def test_the_names_of_this_machine_are_allowed(site: Site, host: str) -> N
     assert answer.json()["status"] == "ok"
 
 
+async def test_white_space_around_a_header_is_not_part_of_it(site: Site) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost:   localhost \t\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("route", ["/mcp", "/messages/"])
 async def test_a_body_that_is_too_large_is_refused(site: Site, route: str) -> None:
     async with httpx2.AsyncClient(base_url=site.url) as http:
