@@ -227,6 +227,7 @@ def _storage(spec: ContainerSpec, place: Placement) -> dict[str, Any]:
     mounts = []
     if place.run is not None:
         mounts.append(_bind(place.run, "/run/sandbox"))
+        mounts.append(_bind(place.run / "hosts", "/etc/hosts") | {"ReadOnly": True})
     else:
         tmpfs["/run/sandbox"] = _tmpfs(1, 0, "noexec,", mode="0711")
     if place.workspace is not None:

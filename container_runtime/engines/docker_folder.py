@@ -18,6 +18,9 @@ MAX_SOCKET_PATH = 100
 SERVER_UID = 65432
 """The action server's user where the host side is root and may give files away."""
 
+HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost\n"
+"""Names a sandbox without a network knows; the engine writes none for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxFolder:
@@ -75,14 +78,14 @@ class SandboxFolder:
         control = self.socket.parent
         control.mkdir(parents=True)
         self.workspace.mkdir()
-        (self.run / "passwd").write_text(passwd(agent_uid))
-        (self.run / "group").write_text(group(agent_uid))
+        tables = {"passwd": passwd(agent_uid), "group": group(agent_uid), "hosts": HOSTS}
+        for name, text in tables.items():
+            (self.run / name).write_text(text)
+            (self.run / name).chmod(0o644)
         for path, mode in ((control, 0o700), (self.run, 0o711)):
             if os.geteuid() == 0:
                 os.chown(path, SERVER_UID, SERVER_UID)
             path.chmod(mode)
-        for name in ("passwd", "group"):
-            (self.run / name).chmod(0o644)
 
     def remove(self) -> None:
         """Unmounts the workspace and deletes everything. Idempotent."""

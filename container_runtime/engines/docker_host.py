@@ -60,7 +60,7 @@ class EngineHost:
                 "changelog"
             )
         if not self.userns:
-            found.append("no user namespaces: root in a sandbox is root on the host, but unused")
+            found.append("no user namespaces: the init of a sandbox is the host's root with four capabilities")
         if not self.apparmor:
             found.append("no AppArmor: mounts and /proc have one wall fewer")
         if self.cgroup_version == 1:

@@ -121,6 +121,8 @@ def _mmdebstrap(tarball: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        # Facts of the machine it is made on stay there.
+        '--customize-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"',
     ]
     try:
         _run(["mmdebstrap", "--quiet", "--variant=minbase", *trim, include, SUITE, str(tarball)])

@@ -36,8 +36,7 @@ def sources() -> Tree:
     tree = {f"tool_plugins/{path}": data for path, data in _python_files(tools)}
     tree |= {f"container_runtime/server/{p}": data for p, data in _python_files(runtime / "server")}
     for name in _RUNTIME_FILES:
-        if (runtime / name).exists():
-            tree[f"container_runtime/{name}"] = (runtime / name).read_bytes()
+        tree[f"container_runtime/{name}"] = (runtime / name).read_bytes()
     tree["start.py"] = (HERE / "start.py").read_bytes()
     return tree
 
