@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -31,8 +32,8 @@ SWEEP_INTERVAL_S = 10.0
 END_TIMEOUT_S = 60.0
 
 
-def _log_progress(line: str) -> None:
-    logger.info("%s", line)
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class SandboxGroup:
@@ -42,7 +43,7 @@ class SandboxGroup:
     given, and closes it. With `ephemeral=False` the sandboxes outlive the group: the next one of
     the same `name` on the same state adopts them, as long as their leases hold.
     `resource_limits` takes the fields of `GroupLimits`. `report` gets lines of progress while the
-    image is built.
+    image is built; without it they go to the standard error.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class SandboxGroup:
         name: str = "default",
         ephemeral: bool = True,
         registry: ToolRegistry | None = None,
-        report: Report = _log_progress,
+        report: Report = _tell,
         clock: Clock | None = None,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:

@@ -22,16 +22,17 @@ from tool_plugins.registry import ToolRegistry
 
 
 class FakeClock:
-    """Stands still until `advance`."""
+    """Stands still until `advance`. `offset` is what the wall clock shows at the start."""
 
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    def __init__(self, offset: float = 1_700_000_000.0) -> None:
+        self.now = 0.0
+        self._offset = offset
 
     def monotonic(self) -> float:
         return self.now
 
     def wall(self) -> float:
-        return 1_700_000_000.0 + self.now
+        return self._offset + self.now
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

@@ -99,10 +99,14 @@ async def test_leases_are_written_together(state: State) -> None:
     assert row.lease_expires_at == 77.0
 
 
+def modes_of(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("state.db*")}
+
+
 async def test_nobody_else_may_read_the_database(state: State, state_dir: Path) -> None:
     await state.add_sandbox(RECORD)
 
-    modes = {path.name: path.stat().st_mode & 0o777 for path in state_dir.glob("state.db*")}
+    modes = modes_of(state_dir)
 
     assert {0o600} == set(modes.values())
     assert "state.db-wal" in modes
