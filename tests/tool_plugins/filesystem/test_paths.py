@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,7 +40,7 @@ MALFORMED = [
 
 
 @pytest.fixture(params=[True, False], ids=["openat2", "by hand"])
-def opened(request: pytest.FixtureRequest, host: Host, workspace: Path) -> Workspace:
+def opened(request: pytest.FixtureRequest, host: Host, workspace: Path) -> Iterator[Workspace]:
     """The workspace, resolved by the kernel and resolved by hand."""
     (workspace / "sub").mkdir()
     (workspace / "a.txt").write_text("inside")
@@ -53,8 +54,8 @@ def opened(request: pytest.FixtureRequest, host: Host, workspace: Path) -> Works
     (workspace / "loop").symlink_to("loop")
     (workspace / "dangling").symlink_to("nothing")
     opened = Workspace(host, use_openat2=request.param)
-    request.addfinalizer(lambda: asyncio.run(opened.aclose()))
-    return opened
+    yield opened
+    asyncio.run(opened.aclose())
 
 
 def content(workspace: Workspace, path: str) -> bytes:
@@ -74,7 +75,7 @@ def code(workspace: Workspace, path: str) -> ErrorCode:
 
 @pytest.mark.parametrize("path", [*OUTSIDE, "link_prefix"])
 def test_a_path_that_leads_outside_is_not_opened(opened: Workspace, path: str) -> None:
-    assert ErrorCode.PATH_OUTSIDE_ROOT == code(opened, path)
+    assert code(opened, path) == ErrorCode.PATH_OUTSIDE_ROOT
 
 
 @pytest.mark.parametrize(
@@ -106,17 +107,17 @@ def test_a_path_with_dots_is_told_without_them(opened: Workspace) -> None:
 
 
 def test_a_loop_of_links_ends(opened: Workspace) -> None:
-    assert ErrorCode.PATH_OUTSIDE_ROOT == code(opened, "loop")
+    assert code(opened, "loop") == ErrorCode.PATH_OUTSIDE_ROOT
 
 
 def test_a_slash_at_the_end_wants_a_folder(opened: Workspace) -> None:
-    assert ErrorCode.NOT_DIRECTORY == code(opened, "a.txt/")
+    assert code(opened, "a.txt/") == ErrorCode.NOT_DIRECTORY
 
 
 def test_missing_and_misused_parts_are_told_apart(opened: Workspace) -> None:
-    assert ErrorCode.NOT_FOUND == code(opened, "dangling")
-    assert ErrorCode.NOT_FOUND == code(opened, "nowhere/x")
-    assert ErrorCode.NOT_DIRECTORY == code(opened, "a.txt/x")
+    assert code(opened, "dangling") == ErrorCode.NOT_FOUND
+    assert code(opened, "nowhere/x") == ErrorCode.NOT_FOUND
+    assert code(opened, "a.txt/x") == ErrorCode.NOT_DIRECTORY
 
 
 def test_no_descriptor_is_left_open(opened: Workspace) -> None:
@@ -133,7 +134,7 @@ def test_no_descriptor_is_left_open(opened: Workspace) -> None:
 def test_every_tool_refuses_what_is_outside(tools, opened, tmp_path, verb, path) -> None:
     more = {"pattern": "x"} if verb == "grep" else {}
 
-    assert ErrorCode.PATH_OUTSIDE_ROOT == tools.code(verb, path=path, **more)
+    assert tools.code(verb, path=path, **more) == ErrorCode.PATH_OUTSIDE_ROOT
     assert (tmp_path / "workspace_evil" / "secret").read_text() == "secret"
 
 
@@ -141,11 +142,11 @@ def test_every_tool_refuses_what_is_outside(tools, opened, tmp_path, verb, path)
 def test_nothing_is_written_outside(tools, opened, tmp_path, path) -> None:
     for mode in ("overwrite", "append"):
         refused = tools.code("write", path=path, content="evil", mode=mode)
-        assert ErrorCode.PATH_OUTSIDE_ROOT == refused
+        assert refused == ErrorCode.PATH_OUTSIDE_ROOT
     refused = tools.code("edit", path=path, edits=[{"old": "secret", "new": "evil"}])
-    assert ErrorCode.PATH_OUTSIDE_ROOT == refused
+    assert refused == ErrorCode.PATH_OUTSIDE_ROOT
     refused = tools.code("move", source="a.txt", destination=path + "/x")
-    assert ErrorCode.PATH_OUTSIDE_ROOT == refused
+    assert refused == ErrorCode.PATH_OUTSIDE_ROOT
     assert os.listdir(tmp_path / "workspace_evil") == ["secret"]
     assert (tmp_path / "workspace_evil" / "secret").read_text() == "secret"
 
@@ -167,7 +168,7 @@ def test_a_tilde_is_an_ordinary_name(tools) -> None:
 
 
 def test_an_encoded_traversal_is_an_ordinary_name(tools) -> None:
-    assert ErrorCode.NOT_FOUND == tools.code("read", path="%2e%2e%2fetc")
+    assert tools.code("read", path="%2e%2e%2fetc") == ErrorCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("mode", ["create", "overwrite", "append"])
@@ -175,8 +176,8 @@ def test_a_file_is_not_created_through_a_dangling_link(tools, workspace, tmp_pat
     (workspace / "in").symlink_to("missing")
     (workspace / "out").symlink_to("../workspace_evil/new")
 
-    assert ErrorCode.NOT_FOUND == tools.code("write", path="in", content="x", mode=mode)
-    assert ErrorCode.PATH_OUTSIDE_ROOT == tools.code("write", path="out", content="x", mode=mode)
+    assert tools.code("write", path="in", content="x", mode=mode) == ErrorCode.NOT_FOUND
+    assert tools.code("write", path="out", content="x", mode=mode) == ErrorCode.PATH_OUTSIDE_ROOT
     assert os.listdir(tmp_path / "workspace_evil") == ["secret"]
     assert sorted(os.listdir(workspace)) == ["in", "out"]
 
@@ -208,7 +209,7 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(
 def test_a_device_is_not_read(tools, workspace) -> None:
     os.mknod(workspace / "zero", 0o20666, os.makedev(1, 5))
 
-    assert ErrorCode.NOT_REGULAR_FILE == tools.code("read", path="zero")
+    assert tools.code("read", path="zero") == ErrorCode.NOT_REGULAR_FILE
 
 
 def test_a_file_that_flips_to_a_link_is_never_read_outside(tools, workspace, tmp_path) -> None:
