@@ -16,7 +16,7 @@ from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.paths import Workspace
 from tool_plugins.filesystem.streams import FileUpload, open_folder, open_for_download
 
-from .asgi import ClientGone, answer, body_piece, encode, refuse, start
+from .asgi import CancelWhenGone, ClientGone, answer, body_piece, encode, refuse, start
 from .dispatch import failure
 from .protocol import CHUNK_BYTES
 from .workers import Workers
@@ -60,15 +60,16 @@ class Files:
         self._host = host
         self._workers = host.service(Workers)
 
-    async def get(self, query: dict[str, str], _receive: Receive, send: Send) -> None:
+    async def get(self, query: dict[str, str], receive: Receive, send: Send) -> None:
         """Streams a file. It is read to the size it has now, or to its end if it shrinks."""
         run = self._workers.run_to_end
         fd, left = await run(open_for_download, self._host, query_path(query))
         try:
             await start(send, 200, BYTES)
-            while left and (data := await run(os.read, fd, min(left, CHUNK_BYTES))):
-                left -= len(data)
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+            async with CancelWhenGone(receive):
+                while left and (data := await run(os.read, fd, min(left, CHUNK_BYTES))):
+                    left -= len(data)
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body"})
         finally:
             os.close(fd)
@@ -98,15 +99,16 @@ class Folders:
         self._host = host
         self._workers = host.service(Workers)
 
-    async def get(self, query: dict[str, str], _receive: Receive, send: Send) -> None:
+    async def get(self, query: dict[str, str], receive: Receive, send: Send) -> None:
         """Streams a folder."""
         run = self._workers.run_to_end
         fd = await run(open_folder, self._host, query_path(query))
         try:
             await start(send, 200, TAR)
             pieces = pack(fd)
-            while (piece := await run(next, pieces, None)) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with CancelWhenGone(receive):
+                while (piece := await run(next, pieces, None)) is not None:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body"})
         finally:
             os.close(fd)

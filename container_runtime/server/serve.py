@@ -58,8 +58,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        before = self._in_headers
         super().data_received(data)
-        if not self._in_headers:
+        if not (before and self._in_headers):
             return
         self._open_headers += len(data)
         if self._open_headers > MAX_HEADER_BYTES and not self.transport.is_closing():
