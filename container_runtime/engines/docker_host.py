@@ -60,7 +60,7 @@ class EngineHost:
                 "changelog"
             )
         if not self.userns:
-            found.append("no user namespaces: the init of a sandbox is the host's root with four capabilities")
+            found.append("no user namespaces: a sandbox's init is the host's root, unprivileged")
         if not self.apparmor:
             found.append("no AppArmor: mounts and /proc have one wall fewer")
         if self.cgroup_version == 1:
