@@ -53,7 +53,7 @@ async def play(stage: Stage, log: TextIO) -> None:
                 stage.title(f"{number}. {title}")
                 async with asyncio.timeout(SCENE_TIMEOUT_S):
                     await scene(player)
-            mine = {each["id"] for each in (await player.call("sandbox_list"))["sandboxes"]}
+            mine = {each["sandbox_id"] for each in (await player.call("sandbox_list"))["sandboxes"]}
     stage.title("The end")
     stage.say("The client hung up, so the server has ended. What is left of its sandbox?")
     stage.claim(mine and not mine & containers(), "no container of it")
