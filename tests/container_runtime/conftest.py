@@ -4,6 +4,10 @@ import docker
 import pytest
 from docker.errors import DockerException
 
+from tests.container_runtime.serving import connection, server, tcp_server, workspace
+
+__all__ = ("connection", "needs_docker", "server", "tcp_server", "workspace")
+
 
 @pytest.fixture(scope="session")
 def needs_docker() -> None:

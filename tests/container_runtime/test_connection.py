@@ -11,7 +11,7 @@ from container_runtime.connection import Connection, ConnectionLost
 from container_runtime.server.protocol import PROTOCOL_VERSION as SERVERS_VERSION
 from container_runtime.spec import PROTOCOL_VERSION, AsgiEndpoint, TcpEndpoint, UnixEndpoint
 from tests.container_runtime.action_server import EXECUTORS
-from tests.container_runtime.conftest import Server, until
+from tests.container_runtime.serving import Server, until
 from tool_plugins.contract import Action, ObservationEvent, OutputEvent, ProgressEvent
 from tool_plugins.errors import ErrorCode, ProtocolError, SandboxGoneError, ToolError
 
