@@ -78,30 +78,29 @@ class Page:
         return self.total < MAX_MATCHES
 
 
+# A name may hold a line end; the NUL tells where it really stops.
+_NAME = re.compile(rb"([^\0]+)\0")
+_NAME_AND_COUNT = re.compile(rb"([^\0]+)\0(\d+)\n")
+
+
 class NameRecords:
     """Output of `rg --files-with-matches --null` or `rg --count --null`."""
 
     def __init__(self, page: Page, *, counts: bool) -> None:
         self._page = page
-        self._end = b"\n" if counts else b"\0"
+        self._record = _NAME_AND_COUNT if counts else _NAME
         self._counts = counts
         self._open = b""
 
     def feed(self, chunk: bytes) -> bool:
         """Takes output; False when no more is wanted."""
-        *records, self._open = (self._open + chunk).split(self._end)
-        for record in records:
-            if not record:
-                continue
-            if self._counts:
-                # A name may hold a line end; the NUL tells where it really stops.
-                name, found, count = record.rpartition(b"\0")
-                if not found:
-                    self._open = record + b"\n" + self._open
-                    continue
-                self._page.add(Match(as_text(name), count=int(count)))
-            else:
-                self._page.add(Match(as_text(record)))
+        text = self._open + chunk
+        end = 0
+        for found in self._record.finditer(text):
+            count = int(found[2]) if self._counts else None
+            self._page.add(Match(as_text(found[1]), count=count))
+            end = found.end()
+        self._open = text[end:]
         return self._page.counting
 
 
