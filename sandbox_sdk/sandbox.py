@@ -4,8 +4,9 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pydantic import ValidationError
 
@@ -30,10 +31,12 @@ from tool_plugins.errors import (
 
 from .actions import make_action, parse_actions, run_actions
 from .arguments import parse_arguments
-from .facades import FilesystemTools, TerminalTools
 from .lifecycle import Lifecycle
 from .models import Principal, SandboxInfo, SandboxState
 from .services import Services
+
+if TYPE_CHECKING:
+    from .facades import FilesystemTools, TerminalTools
 
 ACTION_TIMEOUT_S = 120.0
 """How long the transport waits for a tool that has no deadline of its own."""
@@ -53,8 +56,6 @@ class Sandbox:
         self._owner = owner
         self._life = life
         self._services = services
-        self.filesystem = FilesystemTools(self)
-        self.terminal = TerminalTools(self)
 
     @property
     def id(self) -> str:
@@ -80,6 +81,21 @@ class Sandbox:
     def limits(self) -> tuple[EffectiveLimit, ...]:
         """Every limit and what enforces it. Known once the sandbox is started."""
         return self._life.limits
+
+    @cached_property
+    def filesystem(self) -> "FilesystemTools":
+        """The filesystem tools as typed methods."""
+        # Not at the top: the models of all built-in tools would slow down every import of the SDK.
+        from .facades import FilesystemTools
+
+        return FilesystemTools(self)
+
+    @cached_property
+    def terminal(self) -> "TerminalTools":
+        """The terminal tools as typed methods."""
+        from .facades import TerminalTools
+
+        return TerminalTools(self)
 
     def info(self) -> SandboxInfo:
         """All that is known of it, from memory."""
