@@ -1,7 +1,7 @@
 """JSON schemas that every client accepts, made from the tools' pydantic models.
 
 Some clients refuse a whole toolset over one `$ref`, one array without `items` or one union at the
-root, so a schema is flat: no references, no titles, no formats, closed objects, simple nullables.
+root, so a schema is flat: no references, no titles, no formats, no lists of types, closed objects.
 """
 
 import copy
@@ -82,29 +82,14 @@ def _simplified(schema: Schema) -> Schema:
         schema.setdefault("items", {})
     if len(schema.get("allOf", ())) == 1:
         schema = {**schema["allOf"][0], **{k: v for k, v in schema.items() if k != "allOf"}}
-    return _simple_nullable(schema)
-
-
-def _simple_nullable(schema: Schema) -> Schema:
-    """`anyOf: [X, null]` becomes `type: [X, "null"]` where X has one plain type."""
-    options = schema.get("anyOf", [])
-    others = [option for option in options if option != {"type": "null"}]
-    if len(options) != 2 or len(others) != 1 or not isinstance(others[0].get("type"), str):
-        return schema
-    inner = dict(others[0])
-    if "enum" in inner:
-        inner["enum"] = [*inner["enum"], None]
-    inner["type"] = [inner["type"], "null"]
-    return {**inner, **{key: value for key, value in schema.items() if key != "anyOf"}}
+    return schema
 
 
 def _without_null(schema: Schema) -> Schema:
     result = {k: v for k, v in schema.items() if not (k == "default" and v is None)}
-    if isinstance(result.get("type"), list):
-        kinds = [kind for kind in result["type"] if kind != "null"]
-        result["type"] = kinds[0] if len(kinds) == 1 else kinds
-    if None in result.get("enum", ()):
-        result["enum"] = [value for value in result["enum"] if value is not None]
-    if "anyOf" in result:
-        result["anyOf"] = [option for option in result["anyOf"] if option != {"type": "null"}]
-    return result
+    if "anyOf" not in result:
+        return result
+    options = [option for option in result.pop("anyOf") if option != {"type": "null"}]
+    if len(options) == 1:
+        return {**options[0], **result}
+    return {"anyOf": options, **result}

@@ -104,10 +104,10 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(128)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port"
+            f"cannot listen on {host}:{port}: {error}", hint="choose another --port"
         ) from error
     return listener
 
