@@ -314,7 +314,7 @@ async def removed_container_answers_no_more(subject: Subject) -> None:
         await container.remove()
         try:
             await act(connection, "filesystem.list", path=".")
-        except OSError:
+        except (OSError, SandboxError):  # over TCP a stranger may answer at the old address
             return
     raise Broken("it answered")
 
@@ -398,7 +398,7 @@ async def disk_is_limited(subject: Subject) -> None:
     """The workspace takes no more than its size, and works on when room is made."""
     async with subject.running() as (_, connection):
         data = await shell(connection, "head -c 100M /dev/zero > big")
-        require("No space left" in data["stderr"], f"it said {data['stderr']!r}")
+        require("No space left" in data["stderr"], f"it ended in {data}")
         size = int((await shell(connection, "stat -c %s big"))["stdout"])
         require(size <= SMALL.disk_mb << 20, f"it took {size} bytes")
         data = await shell(connection, "rm big && echo ok > small && cat small")

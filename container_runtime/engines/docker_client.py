@@ -5,6 +5,7 @@ Never retries: who calls knows whether a second try is safe.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ Result = TypeVar("Result")
 
 THREADS = 8
 CALL_TIMEOUT_S = 60.0
+KNOCK_TIMEOUT_S = 5.0
 NOT_FOUND = 404
 CONFLICT = 409
 
@@ -84,6 +86,7 @@ class DockerClient:
 
     def _connect(self, silence_s: float) -> docker.APIClient:
         with translated(self.url):
+            _knock(self.url)
             return docker.APIClient(
                 version="auto",
                 timeout=int(silence_s),
@@ -142,6 +145,15 @@ class DockerClient:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         if api is not None:
             api.close()
+
+
+def _knock(url: str) -> None:
+    """Fails as connecting would; the library leaves a socket open when it fails by itself."""
+    address = urlsplit(url)
+    if address.scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(KNOCK_TIMEOUT_S)
+            caller.connect(address.path)
 
 
 async def _bounded(
