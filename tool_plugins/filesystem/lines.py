@@ -58,11 +58,22 @@ class LineWindow:
     def _collect(self, chunk: bytes) -> None:
         pieces = chunk.split(b"\n")
         number = self.newlines + 1
-        for piece in pieces[:-1]:
-            self._extend(piece)
+        if len(pieces) > 1:
+            self._extend(pieces[0])
             self._take(number)
-            number += 1
+            self._take_all(pieces[1:-1], number + 1)
         self._extend(pieces[-1])
+
+    def _take_all(self, pieces: list[bytes], number: int) -> None:
+        """Takes lines that begin and end in one chunk."""
+        start = max(0, self.first - number)
+        pieces = pieces[start : max(0, self.last - number + 1)]
+        if max(map(len, pieces), default=0) <= MAX_LINE_CHARACTERS:
+            self.lines += pieces
+            return
+        for offset, piece in enumerate(pieces, number + start):
+            self._extend(piece)
+            self._take(offset)
 
     def _extend(self, piece: bytes) -> None:
         self._open_length += len(piece)

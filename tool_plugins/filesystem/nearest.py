@@ -7,7 +7,7 @@ import difflib
 from collections import Counter
 from dataclasses import dataclass
 
-MAX_LINES = 50_000
+MAX_LINES = 20_000
 MAX_COMPARED = 12
 MAX_BLOCK_CHARACTERS = 2000
 MIN_SIMILARITY = 0.4

@@ -320,6 +320,10 @@ class _Page:
 def _page(survey: _Survey, first: int, *, from_end: bool) -> _Page:
     encoding = "utf-8" if survey.encoding.startswith("utf-") else codec(survey.encoding)
     lengths = survey.window.lengths
+    if not lengths:
+        content = _numbered(survey.window.lines, first, encoding)
+        if len(content) * (1 if content.isascii() else 4) <= MAX_TEXT_BYTES:
+            return _Page(first, len(survey.window.lines), content, [])
     # Taken from the end a page keeps its last lines, where the budget ends.
     numbered = list(enumerate(survey.window.lines, first))
     budget = MAX_TEXT_BYTES
@@ -339,6 +343,16 @@ def _page(survey: _Survey, first: int, *, from_end: bool) -> _Page:
         cut.reverse()
         first = numbered[-1][0] - len(shown) + 1 if shown else first
     return _Page(first, len(shown), "\n".join(shown), cut)
+
+
+def _numbered(lines: list[bytes], first: int, encoding: str) -> str:
+    """The content of a page on which nothing is cut, the usual case, made in few steps."""
+    if not lines:
+        return ""
+    text = b"\n".join(lines).decode(encoding)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").removesuffix("\r")
+    return "\n".join([f"{n}→{line}" for n, line in enumerate(text.split("\n"), first)])
 
 
 def _shown(raw: bytes, encoding: str, length: int | None) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.filesystem.paths import Workspace
 
 
 def leftovers(workspace) -> list[str]:
@@ -199,13 +200,45 @@ def test_a_write_that_does_not_fit_changes_nothing(
     assert before == sorted(os.listdir(workspace))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_read_only_file_is_not_replaced(tools, workspace) -> None:
-    (workspace / "f").write_text("keep")
-    (workspace / "f").chmod(0o444)
+@pytest.fixture
+def as_another_user(host, workspace):
+    """The rest of the test has an ordinary user's rights, as the agent's files have."""
+    host.service(Workspace)
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(workspace, 65534, 65534)
+    os.setegid(65534)
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+    os.setegid(0)
 
-    refused = tools.code("write", path="f", content="x", mode="overwrite")
+
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_a_file_that_may_not_be_written_is_not_replaced(
+    tools, workspace, as_another_user, mode
+) -> None:
+    tools.write(path="f", content="keep")
+    os.chmod("f", 0o444, dir_fd=tools.host.service(Workspace).root)
+
+    refused = tools.code("write", path="f", content="x", mode=mode)
+
     assert refused == ErrorCode.PERMISSION_DENIED
+    assert tools.read(path="f").content == "1→keep"
+    assert tools.code("read", path="../workspace_evil/secret") == ErrorCode.PATH_OUTSIDE_ROOT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_owner_of_a_file_is_kept(tools, workspace) -> None:
+    (workspace / "f").write_text("old")
+    os.chown(workspace / "f", 1234, 2345)
+
+    tools.write(path="f", content="new", mode="overwrite")
+
+    status = (workspace / "f").stat()
+    assert (status.st_uid, status.st_gid) == (1234, 2345)
+    assert (workspace / "f").read_text() == "new"
 
 
 def test_a_name_that_names_a_folder_is_refused(tools, workspace) -> None:
