@@ -25,7 +25,7 @@ TOKEN = "correct-horse"  # a fixed value of these tests only
 async def until(condition: Callable[[], bool]) -> None:
     """Waits until something is so, for a bounded time."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - another process makes it so
             await asyncio.sleep(0.01)
 
 
