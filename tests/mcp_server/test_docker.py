@@ -1,0 +1,92 @@
+"""The real command with real containers: work inside, and an end that leaves none."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import httpx2
+import pytest
+from mcp import Client
+
+from tests.mcp_server.processes import arguments, started
+from tests.mcp_server.test_stdio import Wire
+
+# A busy machine builds the image and removes containers slowly.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+READY_TIMEOUT_S = 240
+END_TIMEOUT_S = 5
+
+
+@pytest.fixture
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine, to look at it from outside."""
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "EOF"])
+def test_no_container_is_left_when_the_server_over_stdio_ends(
+    docker_state_dir: Path, engine: docker.DockerClient, how: str
+) -> None:
+    with started(*arguments(docker_state_dir, engine="docker")) as process:
+        wire = Wire(process)
+        wire.hello()
+        wire.run_for_ever()
+        wire.send("tools/call", {"name": "sandbox_list", "arguments": {}}, 3)
+        while "result" not in (answer := wire.receive()):
+            continue
+        (sandbox,) = answer["result"]["structuredContent"]["sandboxes"]
+        name = sandbox["sandbox_id"]
+        assert engine.containers.get(name).status == "running"
+        if how == "EOF":
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+        else:
+            process.send_signal(signal.Signals[how])
+        process.wait(END_TIMEOUT_S)
+        assert engine.containers.list(all=True, filters={"name": name}) == []
+
+
+async def test_sigterm_ends_an_http_server_with_an_open_listen_stream_and_its_containers(
+    docker_state_dir: Path, engine: docker.DockerClient
+) -> None:
+    options = arguments(docker_state_dir, "--transport", "http", "--port", "0", engine="docker")
+    with started(*options) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().rpartition(" ")[2].strip()
+        async with Client(url, read_timeout_seconds=READY_TIMEOUT_S) as client:
+            ran = await client.call_tool("terminal_run", {"command": "whoami; pwd"})
+            sandbox = (await client.call_tool("sandbox_get")).structured_content
+            limits = {each["name"]: each["enforced"] for each in sandbox["limits"]}
+            async with httpx2.AsyncClient() as http, listening(http, url):
+                process.send_signal(signal.SIGTERM)
+                process.wait(END_TIMEOUT_S)
+    assert ran.structured_content["stdout"] == "agent\n/workspace\n"
+    assert limits["memory_mb"].startswith("hard")
+    name = sandbox["sandbox_id"]
+    assert engine.containers.list(all=True, filters={"name": name}) == []
+
+
+def listening(http: httpx2.AsyncClient, url: str):  # type: ignore[no-untyped-def]
+    """An open stream of change notifications, held by a client that never hangs up."""
+    prefix = "io.modelcontextprotocol"
+    meta = {
+        f"{prefix}/protocolVersion": "2026-07-28",
+        f"{prefix}/clientInfo": {"name": "test", "version": "1"},
+        f"{prefix}/clientCapabilities": {},
+    }
+    body = {
+        "jsonrpc": "2.0",
+        "id": 9,
+        "method": "subscriptions/listen",
+        "params": {"notifications": {"toolsListChanged": True}, "_meta": meta},
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "subscriptions/listen",
+    }
+    return http.stream("POST", url, json=body, headers=headers, timeout=READY_TIMEOUT_S)
