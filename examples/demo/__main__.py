@@ -51,12 +51,21 @@ async def play(stage: Stage, log: TextIO) -> None:
             player = Player(client, stage)
             for number, (title, scene) in enumerate(SCENES, start=1):
                 stage.title(f"{number}. {title}")
-                async with asyncio.timeout(SCENE_TIMEOUT_S):
-                    await scene(player)
+                await play_scene(player, scene)
             mine = {each["sandbox_id"] for each in (await player.call("sandbox_list"))["sandboxes"]}
     stage.title("The end")
     stage.say("The client hung up, so the server has ended. What is left of its sandbox?")
     stage.claim(mine and not mine & containers(), "no container of it")
+
+
+async def play_scene(player: Player, scene: Scene) -> None:
+    """Plays one scene; a claim that does not hold is shown with the answer it was made of."""
+    try:
+        async with asyncio.timeout(SCENE_TIMEOUT_S):
+            await scene(player)
+    except DemoError:
+        player.stage.say(f"The last answer was: {player.answer}")
+        raise
 
 
 def containers() -> set[str]:

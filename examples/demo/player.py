@@ -14,12 +14,13 @@ from .stage import DemoError, Stage
 LiveText = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Player:
-    """A connected client and the stage its calls are shown on."""
+    """A connected client and the stage its calls are shown on. Remembers the last answer."""
 
     client: Client
     stage: Stage
+    answer: Any = None
 
     async def call(
         self, tool: str, *, shown: bool = True, on_text: LiveText | None = None, **arguments: Any
@@ -34,7 +35,7 @@ class Player:
         result = await self.client.call_tool(
             tool, arguments, progress_callback=_forward(on_text) if on_text else None
         )
-        content = result.structured_content
+        content = self.answer = result.structured_content
         if result.is_error or content is None:
             raise DemoError(f"{tool} failed: {content or result.content}")
         return content
