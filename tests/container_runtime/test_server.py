@@ -186,8 +186,8 @@ async def test_the_socket_is_private(ready: Server) -> None:
 def test_the_server_imports_nothing_of_the_host() -> None:
     program = (
         "import sys; import container_runtime.server.__main__ as m; m.load_executors();"
-        "print([n for n in ('pydantic', 'docker', 'mcp', 'sqlalchemy', 'click', 'h11', 'sandbox_sdk')"
-        " if n in sys.modules])"
+        "hosts = ('pydantic', 'docker', 'mcp', 'sqlalchemy', 'click', 'h11', 'sandbox_sdk');"
+        "print([name for name in hosts if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
