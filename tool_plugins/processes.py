@@ -10,6 +10,7 @@ privileges it can only go down. Never waits for "any child", never polls for an 
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,13 @@ from .context import Identity
 from .errors import ErrorCode, ToolError
 
 KILL_S = 5.0
-# Marks of tree n are below TOP_MARK - n * MARKS_PER_TREE; every later mark is lower.
-TOP_MARK = 1 << 52
+# Each tree has a range of marks, drawn by lot: servers on one machine must not meet in one.
+LOWEST_RANGE, HIGHEST_RANGE = 1 << 16, 1 << 38
 MARKS_PER_TREE = 1 << 24
 # The OOM killer is to take the agent's processes before the server.
 OOM_SCORE_ADJ = b"900"
 FREEZE_ROUNDS = 50
+LOOKS_IN_VAIN = 2
 FIRST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 0.02
 
@@ -80,7 +82,8 @@ class Tree:
     """All that descends from the processes started with it, dead or alive, near or far."""
 
     def __init__(self, identity: Identity | None, number: int) -> None:
-        self._top = TOP_MARK - number * MARKS_PER_TREE
+        lot = LOWEST_RANGE + secrets.randbelow(HIGHEST_RANGE - LOWEST_RANGE)
+        self._top = lot * MARKS_PER_TREE
         self._next = self._top
         self._root: int | None = None
         self.identity = identity
@@ -95,17 +98,22 @@ class Tree:
         """Names the process to descend from where there are no tags."""
         self._root = pid
 
-    def members(self, *, since: int | None = None, but: int | None = None) -> set[int]:
-        """The pids of the tree that live; with `since`, only those of that mark or a later one.
-
-        A process whose mark cannot be read counts as late: better one too many than one left over.
-        `but` is left out.
-        """
+    def members(self, but: int | None = None) -> set[int]:
+        """The pids of the tree that live, without `but`."""
         found = self._tagged() if self.tag is not None else self._descended()
         found.discard(but or 0)
-        if since is None:
-            return found
-        return {pid for pid in found if (mark := read_mark(pid)) is None or mark <= since}
+        return found
+
+    def members_since(self, mark: int, but: int | None = None) -> set[int]:
+        """Those of that mark or a later one.
+
+        A process whose mark cannot be read counts as late: better one too many than one left over.
+        """
+        return {pid for pid in self.members(but) if (read_mark(pid) or 0) <= mark}
+
+    def members_of(self, mark: int, but: int | None = None) -> set[int]:
+        """Those of exactly that mark."""
+        return {pid for pid in self.members(but) if read_mark(pid) == mark}
 
     def _tagged(self) -> set[int]:
         tag = str(self.tag).encode()
@@ -153,7 +161,7 @@ async def kill_all(select: Callable[[], set[int]], *, within_s: float = KILL_S) 
 
 
 @contextlib.asynccontextmanager
-async def _deadline(seconds: float):  # noqa: ANN202
+async def _deadline(seconds: float):
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield

@@ -38,7 +38,7 @@ async def run(
     folder = _folder(context, cwd)
     process: Process
     if background or pty:
-        process = terminal.start_program(command, session, pty=pty, cwd=folder, env=env or {})
+        process = await terminal.start_program(command, session, pty=pty, cwd=folder, env=env or {})
         if stdin is not None:
             # Written while we go on: what it does not read now must not hold the answer up.
             terminal.start(_feed(process, stdin))

@@ -165,9 +165,13 @@ class Process(ABC):
         self, ending: Ending, *, grace_signal: int | None = None, grace_s: float = 0
     ) -> set[int]:
         """Ends the command with all its descendants, gently first when `grace_signal` is given."""
+        self.ending(ending)
+        return await self._end(grace_signal, grace_s)
+
+    def ending(self, ending: Ending) -> None:
+        """Notes why it is about to end, for the first who wants it to."""
         if not self.finished.is_set():
             self._ending = self._ending or ending
-        return await self._end(grace_signal, grace_s)
 
     def forget(self) -> None:
         """Lets go of descriptors, memory and files."""

@@ -87,7 +87,7 @@ class Terminal:
             session.run(process, cwd=cwd, env=env, stdin=stdin)
         return process
 
-    def start_program(
+    async def start_program(
         self,
         command: str,
         session_name: str,
@@ -98,12 +98,13 @@ class Terminal:
     ) -> Program:
         """Starts a command beside a session, with the session's state as it was last saved."""
         session = self._sessions.get(session_name)
+        snapshot = await session.settled_snapshot() if session else None
         tree = self._tree()
         fields = self._fields(command)
         process = Program(tree, pty=pty, session=session_name, **fields)
         restore = f"builtin ulimit -HSx {tree.next_mark()};"
-        if session is not None and session.snapshot is not None:
-            restore += f". {session.snapshot} 2>/dev/null;"
+        if snapshot is not None:
+            restore += f". {snapshot} 2>/dev/null;"
         if pty:
             restore += f"export TERM={TERMINAL_TYPE};"
         script = self._scratch.folder / f"{process.id}-{secrets.token_hex(4)}.sh"

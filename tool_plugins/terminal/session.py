@@ -1,5 +1,6 @@
 """A named shell session: its shell, what runs in it, and what is kept when the shell is lost."""
 
+import asyncio
 import contextlib
 import secrets
 import shlex
@@ -60,10 +61,15 @@ class Session:
         self._saves = 0
         self._saved: Path | None = None
         self._shell: Shell | None = None
+        # Clear from the end of a command until the shell has saved its state.
+        self._settled = asyncio.Event()
+        self._settled.set()
 
-    @property
-    def snapshot(self) -> Path | None:
+    async def settled_snapshot(self) -> Path | None:
         """The file that brings back the state after the last command; None before the first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await self._settled.wait()
         return self._saved
 
     def run(
@@ -104,10 +110,9 @@ class Session:
     def members_of(self, command: Command) -> set[int]:
         """What came of a command: of its mark or later, or of exactly its mark when it is over."""
         shell = self._shell.pid if self._shell else None
-        late = self.tree.members(since=command.mark, but=shell)
         if command is self.current:
-            return late
-        return late - self.tree.members(since=command.mark - 1, but=shell)
+            return self.tree.members_since(command.mark, shell)
+        return self.tree.members_of(command.mark, shell)
 
     async def stop(self, command: Command, grace_signal: int | None, grace_s: float) -> set[int]:
         """Ends a command and what came of it, and keeps the shell if it answers."""
@@ -131,8 +136,10 @@ class Session:
     async def close(self, grace_signal: int | None = None, grace_s: float = 0) -> set[int]:
         """Ends the shell and everything ever started in it. The next command begins afresh."""
         shell, self._saved = self._shell, None
+        if self.current is not None:
+            self.current.ending("killed")
         if shell is not None and grace_signal is not None:
-            send_signal(self.tree.members(but=shell.pid), grace_signal)
+            send_signal(self.tree.members(shell.pid), grace_signal)
         ended = await end_members(self.tree.members, grace_signal, grace_s)
         if shell is not None:
             await shell.exited.wait()
@@ -146,14 +153,17 @@ class Session:
         command = self.current
         if answer.saved is not None:
             self._saved = Path(answer.saved)
+            self._settled.set()
         elif command is not None and answer.nonce == command.nonce:
             self.current = None
             self.cwd = answer.cwd
+            self._settled.clear()
             command.finish(answer.exit_code, answer.cwd)
 
     def _lost(self, returncode: int) -> None:
         """The shell ended: `exit`, `exec`, a signal, or killed by us."""
         self._shell = None
+        self._settled.set()
         command, self.current = self.current, None
         if command is not None:
             command.finish(exit_code_of(returncode), self.cwd, shell_restarted=True)

@@ -16,7 +16,7 @@ _UNFINISHED = re.compile(r"\x1b(?:[\[\]PX^_][^\x07\x1b]{0,200})?$")
 
 
 def clean(text: str) -> str:
-    """Drops escape codes and control characters; of a line redrawn by `\\r`, its last state stays."""
+    """Drops escape codes and control characters; a line redrawn by `\\r` shows its last state."""
     if text.isprintable():
         return text
     if "\x1b" in text or "\x9b" in text or "\x9d" in text:
