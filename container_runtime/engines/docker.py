@@ -6,10 +6,9 @@ engine: a warning in a reply or a field kept otherwise than asked is a refusal.
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from container_runtime.engine import Engine, Report
 from container_runtime.image.builder import ImageBuilder
@@ -21,6 +20,7 @@ from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLi
 
 from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal
 from .docker_config import (
+    LIMIT_FIELDS,
     PREFIX,
     STATE_LABEL,
     Access,
@@ -35,8 +35,6 @@ from .docker_container import DockerContainer
 from .docker_folder import SandboxFolder, server_uid
 from .docker_host import EngineHost, read_host
 from .docker_network import make_network, remove_network
-
-Result = TypeVar("Result")
 
 REMOVE_TIMEOUT_S = 30.0
 REMOVE_POLL_S = 0.1
@@ -139,11 +137,14 @@ class DockerEngine(Engine):
         folder = self._folder(spec.name)
         folder.check()
         image = await self.ensure_image(_silent)
-        await asyncio.to_thread(folder.prepare, spec.agent_uid)
+        # Runs to its end even when the caller is cancelled meanwhile: a request on its way to the
+        # engine cannot be called back, so its outcome must be known before it is undone.
+        work = asyncio.ensure_future(self._build(spec, folder, image))
         try:
-            placement = await _finished(self._make(spec, folder, image))
-        except BaseException:
-            await _finished(self._undo(spec.name))
+            placement = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if await _succeeded(work):
+                await asyncio.shield(self._undo(spec.name))
             raise
         return DockerContainer(self._client, spec, folder, table, placement.access, self.remove)
 
@@ -153,6 +154,14 @@ class DockerEngine(Engine):
             raise UnenforceableLimitError(
                 f"the engine has no runtime {runtime!r}", hint=f"it has {', '.join(known)}"
             )
+
+    async def _build(self, spec: ContainerSpec, folder: SandboxFolder, image: str) -> Placement:
+        await asyncio.to_thread(folder.prepare, spec.agent_uid)
+        try:
+            return await self._make(spec, folder, image)
+        except BaseException:
+            await self._undo(spec.name)
+            raise
 
     async def _make(self, spec: ContainerSpec, folder: SandboxFolder, image: str) -> Placement:
         """Mounts the workspace and creates the container side by side."""
@@ -198,7 +207,7 @@ class DockerEngine(Engine):
     async def _create(self, spec: ContainerSpec, placement: Placement) -> None:
         body = create_body(spec, placement)
 
-        def work(api: Any) -> tuple[list[str], list[str]]:
+        def work(api: Any) -> tuple[list[str], list[tuple[str, str]]]:
             if placement.access.reach != "unix":
                 internal = placement.access.reach == "bridge"
                 make_network(api, spec.name, str(self._state), internal=internal)
@@ -207,13 +216,14 @@ class DockerEngine(Engine):
             return reply.get("Warnings") or [], differences(body, kept)
 
         warnings, changed = await self._client.run(work)
-        if warnings and spec.resources.enforcement == "required":
+        required = spec.resources.enforcement == "required"
+        if warnings and required:
             raise UnenforceableLimitError(
                 f"the engine warned: {'; '.join(warnings)}",
                 hint="leave the limit out, or accept less with enforcement='best_effort'",
             )
-        if changed and not warnings:
-            raise EngineError(f"the engine did not keep to what was asked: {'; '.join(changed)}")
+        if wrong := [text for name, text in changed if required or name not in LIMIT_FIELDS]:
+            raise EngineError(f"the engine did not keep to what was asked: {'; '.join(wrong)}")
 
     async def _undo(self, name: str) -> None:
         """Takes back a creation of ours; a foreign container of the same name stays."""
@@ -260,7 +270,8 @@ class DockerEngine(Engine):
                     hint="remove it by hand if nobody needs it",
                 )
             await self._remove_container(record["Id"])
-        await self._client.run(lambda api: remove_network(api, name, str(self._state)))
+        if record is None or restore_access(record).reach != "unix":
+            await self._client.run(lambda api: remove_network(api, name, str(self._state)))
         await asyncio.to_thread(folder.remove)
 
     async def _remove_container(self, identifier: str) -> None:
@@ -296,19 +307,9 @@ def _silent(_line: str) -> None:
     """Nobody watches a build that a creation had to start."""
 
 
-async def _finished(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs `work` to its end even when the caller is cancelled meanwhile; then says so.
-
-    A request on its way to the engine cannot be called back: its outcome must be known before
-    anything is undone.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: the cancellation is what the caller asked for
-        raise
+async def _succeeded(work: asyncio.Future[Any]) -> bool:
+    """Waits for `work`, however often the caller is cancelled; whether it gave a result."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    return not work.cancelled() and work.exception() is None

@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 THREADS = 8
 CALL_TIMEOUT_S = 60.0
 KNOCK_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 NOT_FOUND = 404
 CONFLICT = 409
 
@@ -142,7 +143,9 @@ class DockerClient:
         """Closes connections and ends the threads. Idempotent."""
         api, pool, self._api, self._pool = self._api, self._pool, None, None
         if pool is not None:
-            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+            ending = asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+            with suppress(TimeoutError):  # a thread that waits for a stuck engine ends by itself
+                await asyncio.wait_for(ending, CLOSE_TIMEOUT_S)
         if api is not None:
             api.close()
 

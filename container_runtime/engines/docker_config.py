@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from container_runtime.limits import MIB, SHM_MB, spool_mb
-from container_runtime.spec import WORKSPACE, ComputeResources, ContainerSpec
+from container_runtime.spec import WORKSPACE, ComputeResources, ContainerSpec, EffectiveLimit
 from tool_plugins.errors import ConfigurationError, EngineError
 
 PREFIX = "io.sandbox-sdk."
@@ -48,6 +48,22 @@ a port the engine's machine publishes."""
 
 PORT = 8765
 """Where an action server listens inside its own network namespace."""
+
+
+LIMIT_FIELDS_BY_NAME = {
+    "memory_mb": "Memory",
+    "pids": "PidsLimit",
+    "cpus": "CpuQuota",
+    "disk_read_mb_s": "BlkioDeviceReadBps",
+    "disk_write_mb_s": "BlkioDeviceWriteBps",
+    "disk_read_iops": "BlkioDeviceReadIOps",
+    "disk_write_iops": "BlkioDeviceWriteIOps",
+}
+LIMIT_FIELDS = frozenset({*LIMIT_FIELDS_BY_NAME.values(), "MemorySwap", "CpuPeriod", "CpuShares"})
+"""What an engine may drop with a warning where the caller accepts best effort. All else must be
+kept as asked, always."""
+
+_CONFIG_FIELDS = ("User", "StopSignal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,17 +282,31 @@ def _throttles(resources: ComputeResources, device: str | None) -> dict[str, Any
     return {name: [{"Path": device, "Rate": rate}] for name, rate in rates.items() if rate}
 
 
-def differences(asked: dict[str, Any], inspected: dict[str, Any]) -> list[str]:
-    """Every field of the host configuration that the engine keeps otherwise than asked."""
+def differences(asked: dict[str, Any], inspected: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every field that the engine keeps otherwise than asked: its name and what happened."""
+    kept = {**inspected["HostConfig"], **{f: inspected["Config"].get(f) for f in _CONFIG_FIELDS}}
+    wanted = {**asked["HostConfig"], **{field: asked[field] for field in _CONFIG_FIELDS}}
+    return [
+        (name, f"{name}: asked {value!r}, kept {kept.get(name)!r}")
+        for name, value in wanted.items()
+        if _normal(name, value) != _normal(name, kept.get(name))
+    ]
+
+
+def discarded(
+    table: tuple[EffectiveLimit, ...], inspected: dict[str, Any]
+) -> tuple[EffectiveLimit, ...]:
+    """The table, with class "none" for each limit that the engine dropped."""
     kept = inspected["HostConfig"]
-    found = []
-    for name, value in asked["HostConfig"].items():
-        if _normal(name, value) != _normal(name, kept.get(name)):
-            found.append(f"{name}: asked {value!r}, kept {kept.get(name)!r}")
-    for name in ("User", "StopSignal"):
-        if inspected["Config"].get(name) != asked[name]:
-            found.append(f"{name}: asked {asked[name]!r}, kept {inspected['Config'].get(name)!r}")
-    return found
+
+    def judged(limit: EffectiveLimit) -> EffectiveLimit:
+        field = LIMIT_FIELDS_BY_NAME.get(limit.name)
+        if field is None or limit.limit_class == "none" or kept.get(field):
+            return limit
+        lost = {"effective": None, "mechanism": "none", "limit_class": "none"}
+        return limit.model_copy(update={**lost, "note": "the engine discarded it"})
+
+    return tuple(judged(limit) for limit in table)
 
 
 def _normal(name: str, value: Any) -> Any:

@@ -17,7 +17,7 @@ from container_runtime.spec import (
 from tool_plugins.errors import EngineError
 
 from .docker_client import NOT_FOUND, DockerClient, EngineRefusal
-from .docker_config import Access
+from .docker_config import Access, discarded
 from .docker_folder import SandboxFolder
 from .docker_network import address
 from .docker_readings import check_workspace, read_limits
@@ -106,11 +106,12 @@ class DockerContainer(Container):
 
     async def limits(self) -> tuple[EffectiveLimit, ...]:
         record = await self._client.run(lambda api: api.inspect_container(self.name))
+        table = discarded(self._table, record)
         pid = record["State"]["Pid"]
         if not pid:
-            return self._table
+            return table
         readings = await asyncio.to_thread(read_limits, pid, self._folder.workspace)
-        return verify(self._table, readings)
+        return verify(table, readings)
 
     async def remove(self) -> None:
         await self._discard(self.name)

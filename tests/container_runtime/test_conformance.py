@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from container_runtime.conformance import CHECKS, run_check, run_conformance
+from container_runtime.checks import CHECKS
+from container_runtime.conformance import run_check, run_conformance
 from container_runtime.engine import Container, Engine, load_engine
 from container_runtime.engines.in_process import InProcessEngine
 from container_runtime.spec import ContainerInfo, ContainerSpec
