@@ -24,7 +24,7 @@ from container_runtime.engines.docker_config import (
 from container_runtime.engines.docker_host import EngineHost, read_host
 from container_runtime.limits import HostFacts, plan
 from container_runtime.spec import ComputeResources, ContainerSpec, TcpEndpoint, UnixEndpoint
-from container_runtime.workspace import leftovers, release
+from container_runtime.workspace import leftovers
 from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
 
 SMALL = ComputeResources(memory_mb=128, disk_mb=32, tmp_mb=8, pids=48)
@@ -46,8 +46,12 @@ async def engine(needs_docker: None, state_dir: Path) -> AsyncIterator[DockerEng
 
 def docker(*words: str) -> str:
     """The engine's own command line, to see from outside."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return command("docker", *words)
+
+
+def command(*words: str) -> str:
+    """What a command prints; it must succeed."""
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def traces(state_dir: Path, name: str = NAME) -> list[str]:
@@ -262,7 +266,7 @@ async def test_workspace_that_is_not_the_mounted_one_stops_the_start(
     engine: DockerEngine, state_dir: Path
 ) -> None:
     container = await engine.create(spec())
-    release(state_dir / "none.img", state_dir / "sandboxes" / NAME / "workspace")
+    command("umount", str(state_dir / "sandboxes" / NAME / "workspace"))
     with pytest.raises(EngineError, match="did not mount the size-limited workspace"):
         await container.start()
     assert not (await container.status()).running
