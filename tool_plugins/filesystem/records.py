@@ -16,7 +16,7 @@ MAX_MATCHES = 100_000
 _MAX_RECORD_BYTES = 256 * 1024
 _HEAD_BYTES = 16 * 1024
 # A quotation mark inside a JSON string is escaped, so this never occurs in the line's own text.
-_LINE_NUMBER = re.compile(rb'\},"line_number":(\d+)')
+_LINE_NUMBER = re.compile(rb'\},"line_number":(\d+),')
 _OVERLAP_BYTES = 64
 
 
@@ -166,7 +166,7 @@ class _Reader:
         if self._head:
             found = _LINE_NUMBER.search(self._open)
             # Once found the number is carried along; else only enough for one cut in two.
-            self._open = found[0] + b"}" if found else self._open[-_OVERLAP_BYTES:]
+            self._open = found[0] if found else self._open[-_OVERLAP_BYTES:]
 
 
 def _oversized(head: bytes, number: re.Match[bytes] | None) -> Iterator[dict[str, Any]]:

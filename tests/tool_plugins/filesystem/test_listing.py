@@ -73,6 +73,15 @@ def test_a_huge_folder_does_not_hide_its_neighbours(tools, workspace) -> None:
     assert (result.truncated, result.omitted) == (True, 604)
 
 
+def test_huge_folders_share_what_there_is(tools, workspace) -> None:
+    touch(workspace, *(f"{name}/{n:03}" for name in "ab" for n in range(300)))
+
+    shown = paths(tools.list(depth=2, max_entries=102))
+
+    assert len([path for path in shown if path.startswith("a/")]) == 50
+    assert len([path for path in shown if path.startswith("b/")]) == 50
+
+
 def test_hidden_and_ignored_names_are_left_out_unless_asked_for(tools, workspace) -> None:
     touch(workspace, ".git/config", ".env", "kept.log", "x.log", "build/x", "src/build/y")
     touch(workspace, "src/only/here", "docs/a.tmp", "docs/b.md")

@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from tool_plugins.errors import ErrorCode
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.filesystem.trees import Cursor
 
 
 @pytest.fixture
@@ -165,3 +166,20 @@ def test_very_deep_folders_are_copied_and_deleted(tools, workspace, depth) -> No
     for name in ("top", "copy"):
         assert tools.delete(path=name, recursive=True).deleted_count == depth + 2
     assert os.listdir(workspace) == []
+
+
+def test_a_folder_that_is_moved_away_stops_the_work(workspace) -> None:
+    (workspace / "top/in").mkdir(parents=True)
+    (workspace / "elsewhere").mkdir()
+    fd = os.open(workspace, os.O_RDONLY)
+    cursor = Cursor(fd, "top")
+    try:
+        cursor.down("in")
+        (workspace / "top/in").rename(workspace / "elsewhere/in")
+        with pytest.raises(ToolError) as caught:
+            cursor.up()
+    finally:
+        cursor.close()
+        os.close(fd)
+
+    assert caught.value.code is ErrorCode.BUSY

@@ -1,6 +1,7 @@
 """Searching content: ripgrep without its traps."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tool_plugins.context import Host, Identity, ToolContext
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem import searching
 from tool_plugins.filesystem.executor import EXECUTORS
+from tool_plugins.filesystem.records import LineRecords, Page
 from tool_plugins.filesystem.ripgrep import Ripgrep
 
 
@@ -173,6 +175,30 @@ def test_a_huge_line_that_is_not_utf8_is_shown_too(tools, workspace) -> None:
 
     assert line == 1
     assert text.startswith("\ufffdyyy")
+
+
+@pytest.mark.parametrize("size", [7, 13, 64, 1000, 300_000])
+def test_a_huge_record_is_understood_however_it_is_cut(size) -> None:
+    record = {
+        "type": "match",
+        "data": {
+            "path": {"text": "f"},
+            "lines": {"text": 'é"\\,"line_number":7' + "x" * 400_000 + "\n"},
+            "line_number": 123456,
+            "absolute_offset": 0,
+            "submatches": [{"start": 1, "end": 2}] * 1000,
+        },
+    }
+    output = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    page = Page(0, 10)
+    records = LineRecords(page, 0)
+
+    for start in range(0, len(output), size):
+        records.feed(output[start : start + size])
+
+    ((path, line, text),) = [(m.path, m.line, m.text) for m in page.matches]
+    assert (path, line) == ("f", 123456)
+    assert text.startswith('é"\\,"line_number":7xxx')
 
 
 def test_bytes_that_are_not_text_are_shown(tools, workspace) -> None:

@@ -6,12 +6,14 @@ import os
 import resource
 import signal
 import stat
+import subprocess
 import threading
 
 import pytest
 
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.paths import Workspace
+from tool_plugins.filesystem.writing import Draft, open_target
 
 
 def leftovers(workspace) -> list[str]:
@@ -299,3 +301,44 @@ def test_of_many_who_create_one_wins(tools, workspace) -> None:
         thread.join()
 
     assert sorted(outcomes) == [ErrorCode.ALREADY_EXISTS] * 7 + ["won"]
+
+
+@pytest.mark.parametrize("change", ["rewritten", "replaced", "deleted"])
+def test_what_another_program_does_meanwhile_is_not_undone(tools, workspace, change) -> None:
+    (workspace / "f").write_text("old")
+    opened = tools.host.service(Workspace)
+    with open_target(opened, opened.locate("f"), create_parents=False) as target:
+        draft = Draft(target.folder)
+        draft.write(b"new")
+        if change != "rewritten":
+            (workspace / "f").unlink()
+        if change != "deleted":
+            (workspace / "f").write_text("theirs")
+        with pytest.raises(ToolError) as caught:
+            draft.publish(target, executable=None)
+
+    assert caught.value.code is ErrorCode.STALE_FILE
+    assert os.listdir(workspace) == ([] if change == "deleted" else ["f"])
+
+
+@pytest.fixture
+def tiny_disk(workspace):
+    """The workspace is a disk of 100 kB."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "none", str(workspace)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield workspace
+    subprocess.run(["umount", "-l", str(workspace)], check=True)
+
+
+def test_a_linked_file_is_put_back_when_the_disk_fills_up(tiny_disk, tools) -> None:
+    (tiny_disk / "f").write_text("k" * 10_000)
+    os.link(tiny_disk / "f", tiny_disk / "twin")
+
+    refused = tools.code("write", path="f", content="x" * 60_000, mode="overwrite")
+
+    assert refused == ErrorCode.DISK_QUOTA
+    assert (tiny_disk / "twin").read_text() == "k" * 10_000
+    assert sorted(os.listdir(tiny_disk)) == ["f", "twin"]
+    tools.write(path="f", content="x" * 20_000, mode="overwrite")
+    assert (tiny_disk / "twin").read_text() == "x" * 20_000
