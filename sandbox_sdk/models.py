@@ -4,7 +4,6 @@ The value types of the lower floors are re-exported, so that a user needs no oth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -134,7 +133,6 @@ class SandboxInfo(Value):
     limits: tuple[EffectiveLimit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class DatabaseAccess:
     """Which databases a sandbox may use. Cannot be made in this version."""
 

@@ -1,6 +1,7 @@
 """Starts that fail, are cancelled or race with an end: nothing is left of any of them."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -85,8 +86,8 @@ async def test_a_cancelled_start_leaves_nothing(
     with pytest.raises(asyncio.CancelledError):
         await starting
     gate.open.set()
-    await fake_group.end_group()
 
+    await eventually(lambda: "removed" in engine.calls)
     assert await left(engine) == []
     assert SandboxState.ENDED is sandbox.state
 
@@ -187,11 +188,19 @@ async def test_an_engine_that_does_not_answer_is_the_cause_when_it_cannot_be_ask
     assert GoneCause.ENGINE_LOST is raised.value.cause
 
 
-async def test_a_forgotten_group_is_a_resource_warning(make_group: MakeGroup) -> None:
-    group = make_group()
-    await group.start_sandbox_group()
+def test_a_forgotten_group_and_sandbox_are_resource_warnings(make_group: MakeGroup) -> None:
+    async def forget() -> None:
+        group = make_group()
+        await group.start_sandbox_group()
+        await (await group.create_sandbox()).start()
 
-    with pytest.warns(ResourceWarning, match="never ended"):
-        group.__del__()
+    def forget_and_collect() -> None:
+        asyncio.run(forget())
+        gc.collect()
 
-    await group.end_group()
+    with pytest.warns(ResourceWarning) as warned:
+        forget_and_collect()
+
+    told = " ".join(str(each.message) for each in warned)
+    assert "a SandboxGroup was never ended" in told
+    assert "sandbox sbx-" in told
