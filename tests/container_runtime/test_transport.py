@@ -232,9 +232,10 @@ async def test_a_reader_that_waits_makes_the_sandbox_wait(state_dir: Path) -> No
         download = connection.download("file")
         await anext(download)
         before = -1
-        while before != sent:  # until nothing moves any more
-            before = sent
-            await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):
+            while before != sent:  # until nothing moves any more
+                before = sent
+                await asyncio.sleep(0.2)
         await download.aclose()
 
     assert sent <= 4
