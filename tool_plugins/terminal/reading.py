@@ -70,7 +70,7 @@ async def _wait_for_more(process: Process, cursor: Cursor, wait_s: float) -> Non
     """Waits for output and then for a pause in it, for the end, or for the time to pass."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
-    while not process.finished.is_set() and (left := deadline - loop.time()) > 0:
+    while process.live and (left := deadline - loop.time()) > 0:
         size = process.size
         news = size[0] > cursor[0] or size[1] > cursor[1]
         await process.wait_change(min(left, QUIET_S) if news else left)
@@ -86,7 +86,7 @@ async def _wait_for(process: Process, cursor: Cursor, pattern: Pattern, wait_s: 
         if any([search.advance(pattern) for search in searches]):
             return True
         left = deadline - loop.time()
-        if left <= 0 or process.finished.is_set():
+        if left <= 0 or not process.live:
             return False
         await process.wait_change(left)
         await asyncio.sleep(min(GATHER_S, max(0.0, left)))

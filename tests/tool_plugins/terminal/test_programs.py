@@ -108,7 +108,7 @@ async def test_an_interactive_program_is_driven_by_keys(tools: Tools):
         "write", process_id=process, keys=["ctrl-c"], wait_for="KeyboardInterrupt\n>>> ", wait_s=10
     )
     assert answer.matched
-    await tools.call("write", process_id=process, text="exit(4)\n", wait_s=0)
+    await tools.call("write", process_id=process, text="raise SystemExit(4)\n", wait_s=0)
 
     assert (await tools.ended(process)).exit_code == 4
 
