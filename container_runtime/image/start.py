@@ -1,6 +1,6 @@
 """First program of a sandbox: finds the action server and becomes it.
 
-Runs in the container only, isolated from the environment (`python3 -I`), so that nothing an agent
+Runs in the container only, isolated from the environment (`python3 -IS`), so that nothing an agent
 may write is ever imported. Standard library only. The host uses its user table too.
 """
 
