@@ -11,6 +11,7 @@ from mcp import Client
 
 from tests.mcp_server.processes import arguments, started
 from tests.mcp_server.test_stdio import Wire
+from tests.mcp_server.test_web import listening
 
 # A busy machine builds the image and removes containers slowly.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -61,32 +62,13 @@ async def test_sigterm_ends_an_http_server_with_an_open_listen_stream_and_its_co
             ran = await client.call_tool("terminal_run", {"command": "whoami; pwd"})
             sandbox = (await client.call_tool("sandbox_get")).structured_content
             limits = {each["name"]: each["enforced"] for each in sandbox["limits"]}
-            async with httpx2.AsyncClient() as http, listening(http, url):
+            async with (
+                httpx2.AsyncClient(base_url=url.removesuffix("/mcp")) as http,
+                listening(http),
+            ):
                 process.send_signal(signal.SIGTERM)
                 process.wait(END_TIMEOUT_S)
     assert ran.structured_content["stdout"] == "agent\n/workspace\n"
     assert limits["memory_mb"].startswith("hard")
     name = sandbox["sandbox_id"]
     assert engine.containers.list(all=True, filters={"name": name}) == []
-
-
-def listening(http: httpx2.AsyncClient, url: str):  # type: ignore[no-untyped-def]
-    """An open stream of change notifications, held by a client that never hangs up."""
-    prefix = "io.modelcontextprotocol"
-    meta = {
-        f"{prefix}/protocolVersion": "2026-07-28",
-        f"{prefix}/clientInfo": {"name": "test", "version": "1"},
-        f"{prefix}/clientCapabilities": {},
-    }
-    body = {
-        "jsonrpc": "2.0",
-        "id": 9,
-        "method": "subscriptions/listen",
-        "params": {"notifications": {"toolsListChanged": True}, "_meta": meta},
-    }
-    headers = {
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": "2026-07-28",
-        "Mcp-Method": "subscriptions/listen",
-    }
-    return http.stream("POST", url, json=body, headers=headers, timeout=READY_TIMEOUT_S)
