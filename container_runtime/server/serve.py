@@ -32,8 +32,10 @@ from uvicorn.config import Config  # noqa: E402 - must follow the line above
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: E402
 from uvicorn.server import Server  # noqa: E402
 
-# The one name uvicorn's own modules take from the package.
+# The one name uvicorn's own modules take from the package; and the other one that those take who
+# share a process with this, as tests do.
 sys.modules["uvicorn"].Config = Config  # type: ignore[attr-defined]
+sys.modules["uvicorn"].Server = Server  # type: ignore[attr-defined]
 
 IDLE_CONNECTION_S = 3600
 BACKLOG = 128
