@@ -19,22 +19,27 @@ def new_action_id() -> str:
     return secrets.token_hex(8)
 
 
+# Validators are built at first use: building some sixty models would double the import time of the
+# SDK for programs that need three of them.
+CLOSED = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
 class Value(BaseModel):
     """Base of values that cross a border: frozen, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = CLOSED
 
 
 class Arguments(BaseModel):
     """Base of a tool's arguments: every unknown argument is refused by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = CLOSED
 
 
 class Result(BaseModel):
     """Base of a tool's result data. Every field the model should see belongs here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = CLOSED
 
 
 class Action(Value):
