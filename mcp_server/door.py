@@ -72,6 +72,10 @@ class GroupDoor:
         except SandboxError as error:
             logger.error("the sandbox group did not start: %s", error)
             raise
+        except Exception:
+            # Nobody may be waiting yet; without this line the operator would learn of it last.
+            logger.exception("the sandbox group did not start")
+            raise
 
 
 def _failed(task: asyncio.Task[None]) -> bool:
