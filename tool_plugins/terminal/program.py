@@ -33,13 +33,13 @@ class Program(Process):
         self._pty = pty
         self._stdin = -1
         self._lock = asyncio.Lock()
-        self._script: Path | None = None
+        self._script = ""
 
     @property
     def terminal(self) -> bool:
         return self._pty
 
-    def start(self, host: Host, script: Path, environment: dict[str, str], folder: Path) -> None:
+    def start(self, host: Host, script: str, environment: dict[str, str], folder: Path) -> None:
         """Starts `script`, which is removed when it has ended."""
         self._script = script
         self.cwd = str(folder)
@@ -109,10 +109,18 @@ class Program(Process):
         return ended
 
     def _exited(self) -> None:
-        if self._script is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._script.unlink()
+        self._remove_script()
         self._finish(exit_code_of(self._child.returncode or 0))
+
+    def forget(self) -> None:
+        self._remove_script()
+        super().forget()
+
+    def _remove_script(self) -> None:
+        if self._script:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._script)
+            self._script = ""
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import Coroutine, Mapping
@@ -35,6 +36,8 @@ class Terminal:
         self._scratch = Scratch(host)
         self._sessions: dict[str, Session] = {}
         self._processes: dict[str, Process] = {}
+        # Those that live and some that do not any more.
+        self._live: set[Process] = set()
         self._count = 0
         self._trees = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -107,9 +110,9 @@ class Terminal:
             restore += f". {snapshot} 2>/dev/null;"
         if pty:
             restore += f"export TERM={TERMINAL_TYPE};"
-        script = self._scratch.folder / f"{process.id}-{secrets.token_hex(4)}.sh"
+        name = f"{process.id}-{secrets.token_hex(4)}.sh"
         with self._undone(process):
-            self._scratch.write(script, restore + framed(command, cwd, env))
+            script = self._scratch.write(name, restore + framed(command, cwd, env))
             folder = cwd or Path(session.cwd if session else self._host.workspace)
             process.start(self._host, script, self._host.environment, folder)
         return process
@@ -169,7 +172,9 @@ class Terminal:
 
     def _fields(self, command: str) -> dict[str, Any]:
         self._forget_old()
-        if sum(process.live for process in self._processes.values()) >= MAX_LIVE:
+        if len(self._live) >= MAX_LIVE:
+            self._live = {process for process in self._live if process.live}
+        if len(self._live) >= MAX_LIVE:
             raise ToolError(
                 ErrorCode.QUOTA_EXCEEDED,
                 f"{MAX_LIVE} processes run already",
@@ -192,23 +197,19 @@ class Terminal:
             process.forget()
             raise
         self._processes[process.id] = process
+        self._live.add(process)
 
     def _forget_old(self) -> None:
         """Drops what ended long ago, but not what still writes: that would break its pipe."""
-        if len(self._processes) <= MAX_FINISHED and not self._has_expired():
-            return
-        over = [process for process in self._processes.values() if not process.live]
+        over = len(self._processes) - MAX_FINISHED
         oldest = time.monotonic() - KEEP_FINISHED_S
-        for index, process in enumerate(over):
-            if len(over) - index >= MAX_FINISHED or (process.ended or 0) < oldest:
+        for process in list(itertools.islice(self._processes.values(), MAX_LIVE)):
+            if over <= 0 and (process.ended or oldest) >= oldest:
+                return
+            if not process.live:
                 process.forget()
                 del self._processes[process.id]
-
-    def _has_expired(self) -> bool:
-        first = next(iter(self._processes.values()), None)
-        return first is not None and (first.ended or time.monotonic()) < (
-            time.monotonic() - KEEP_FINISHED_S
-        )
+                over -= 1
 
 
 def _busy(session: Session) -> ToolError:

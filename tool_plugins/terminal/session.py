@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ class Command(Process):
         self._session = shell_session
         self.mark = mark
         self.nonce = secrets.token_hex(8)
-        self.files: list[Path] = []
+        self._files: list[str] = []
 
     def members(self) -> set[int]:
         """What this command started; while it runs, what came later cannot be."""
@@ -41,10 +42,22 @@ class Command(Process):
         """Notes the end the shell told of."""
         self.cwd = cwd
         self.shell_restarted = shell_restarted
-        for path in self.files:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+        self._remove_files()
         self._finish(exit_code)
+
+    def own(self, path: str) -> str:
+        """Takes a file that is to go when the command ends; gives its path back."""
+        self._files.append(path)
+        return path
+
+    def forget(self) -> None:
+        self._remove_files()
+        super().forget()
+
+    def _remove_files(self) -> None:
+        while self._files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._files.pop())
 
 
 class Session:
@@ -85,21 +98,23 @@ class Session:
             self._shell = Shell(
                 self._host, self.tree, self._saved, on_answer=self._answered, on_exit=self._lost
             )
-        stem = f"{self._stem}-{command.id}"
-        script, source = self._scratch.folder / f"{stem}.sh", "/dev/null"
-        command.files.append(script)
-        self._scratch.write(script, framed(command.command, cwd, env))
+        stem, source = f"{self._stem}-{command.id}", "/dev/null"
+        script = command.own(self._scratch.write(f"{stem}.sh", framed(command.command, cwd, env)))
         if stdin is not None:
-            source = str(self._scratch.folder / f"{stem}.in")
-            command.files.append(Path(source))
-            self._scratch.write(Path(source), stdin)
-        out, err = self._scratch.folder / f"{stem}.out", self._scratch.folder / f"{stem}.err"
-        command.files += [out, err]
-        command.attach(self._scratch.fifo(out), self._scratch.fifo(err))
+            source = command.own(self._scratch.write(f"{stem}.in", stdin))
+        out, stdout = self._scratch.fifo(f"{stem}.out")
+        command.own(out)
+        try:
+            err, stderr = self._scratch.fifo(f"{stem}.err")
+        except BaseException:
+            os.close(stdout)
+            raise
+        command.own(err)
+        command.attach(stdout, stderr)
         command.cwd = self.cwd
         self.current = command
         self._saves += 1
-        save = self._scratch.folder / f"{self._stem}.state{self._saves % 2}"
+        save = self._state_file(self._saves % 2)
         self._shell.send(
             f"builtin ulimit -HSx {command.mark};"
             f". {script} 198>&- <{source} >{out} 2>{err};"
@@ -144,10 +159,14 @@ class Session:
         if shell is not None:
             await shell.exited.wait()
         self.cwd = str(self._host.workspace)
-        for suffix in ("0", "1"):
+        for number in (0, 1):
             with contextlib.suppress(FileNotFoundError):
-                (self._scratch.folder / f"{self._stem}.state{suffix}").unlink()
+                os.unlink(self._state_file(number))
         return ended
+
+    def _state_file(self, number: int) -> str:
+        # Two in turns: while one is written, the other is whole.
+        return f"{self._scratch.folder}/{self._stem}.state{number}"
 
     def _answered(self, answer: Answer) -> None:
         command = self.current

@@ -23,6 +23,7 @@ READ_BYTES = 65536
 
 # On the stop signal the shell returns from the running script. The DEBUG trap makes it return from
 # every function above that too, before any of them runs its next command.
+# The last line of the state fails to be written if one before it did.
 # Errexit ends with its command: it would otherwise end the shell at the next failure.
 PRELUDE = r"""
 __sandbox_done() {
@@ -31,6 +32,7 @@ __sandbox_done() {
   {
     builtin printf 'builtin cd -- %q\n' "$PWD"
     export -p; shopt -p; alias -p; declare -f
+    builtin printf '#\n'
   } >|"$3" 2>/dev/null && builtin printf '%s\0' "$3" >&198
 }
 __sandbox_trap='shopt -s extdebug; trap "
