@@ -7,8 +7,8 @@ may do what, and never asks an engine.
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
@@ -231,8 +231,11 @@ class Connection:
             path=path, files=summary.files, bytes=summary.bytes, skipped=summary.skipped
         )
 
-    async def watch(self, path: str, *, recursive: bool = True) -> AsyncGenerator[ChangeEvent]:
-        """Changes below a folder, until the generator is closed.
+    @asynccontextmanager
+    async def watch(
+        self, path: str, *, recursive: bool = True
+    ) -> AsyncIterator[AsyncIterator[ChangeEvent]]:
+        """Changes below a folder while the block lasts; none after it is entered is missed.
 
         A change of the folder itself says that some were lost: look at everything again.
 
@@ -242,10 +245,9 @@ class Connection:
         response = await self._open("GET", "/changes", {"path": path, "recursive": int(recursive)})
         try:
             async with aclosing(lines(response, None)) as stream:
-                async for line in stream:
-                    if line != READY_LINE:
-                        yield parse(ChangeEvent, line)
-            raise ConnectionLost("the sandbox stopped watching")
+                if await anext(stream, None) != READY_LINE:
+                    raise ProtocolError("the sandbox does not say when watching begins")
+                yield _changes(stream)
         finally:
             await response.aclose()
 
@@ -291,6 +293,12 @@ class Connection:
             if response.status != 200:
                 raise_error(response.status, body)
             return parse(Ready, body)
+
+
+async def _changes(stream: AsyncIterator[bytes]) -> AsyncIterator[ChangeEvent]:
+    async for line in stream:
+        yield parse(ChangeEvent, line)
+    raise ConnectionLost("the sandbox stopped watching")
 
 
 def _encoded(action: Action, stream: bool) -> bytes:

@@ -255,16 +255,19 @@ class Sandbox:
         async with self._use_files() as connection:
             return await connection.download_folder(path, Path(target))
 
+    @asynccontextmanager
     async def watch(
         self, path: str = ".", *, recursive: bool = True
-    ) -> AsyncGenerator[ChangeEvent]:
-        """Tells of every change below a folder until the iterator is closed."""
+    ) -> AsyncIterator[AsyncIterator[ChangeEvent]]:
+        """Tells of every change below a folder while the block lasts.
+
+        `async with sandbox.watch("src") as changes: async for change in changes: ...`
+        """
         async with (
             self._use_files() as connection,
-            aclosing(connection.watch(path, recursive=recursive)) as changes,
+            connection.watch(path, recursive=recursive) as changes,
         ):
-            async for change in changes:
-                yield change
+            yield changes
 
     def _prepare(
         self, action: Action | str, args: Mapping[str, Any] | None

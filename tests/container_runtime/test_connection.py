@@ -317,44 +317,27 @@ async def test_watch_reports_changes_in_old_and_new_folders(
         ("deleted", "old/gone"),
     }
 
-    async def act() -> None:
-        # Nothing tells from outside that watching has begun, so this begins with a probe.
-        while not seen:
-            (workspace / "old" / "gone").write_text("x")
-            await asyncio.sleep(0.02)
+    async with asyncio.timeout(5), connection.watch(".") as changes:
+        (workspace / "old" / "gone").write_text("x")
         (workspace / "new" / "sub").mkdir(parents=True)
         (workspace / "new" / "sub" / "file").touch()
         (workspace / "old" / "gone").unlink()
-
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        tasks.create_task(act())
-        async with aclosing(connection.watch(".")) as changes:
-            async for change in changes:
-                seen.add((change.event, change.path))
-                if wanted <= seen:
-                    break
+        async for change in changes:
+            seen.add((change.event, change.path))
+            if wanted <= seen:
+                break
 
 
 async def test_watch_without_recursion_stays_at_the_top(
     connection: Connection, workspace: Path
 ) -> None:
     (workspace / "below").mkdir()
-    seen: list[str] = []
 
-    async def act() -> None:
-        while not seen:
-            (workspace / "below" / "file").write_text("x")
-            (workspace / "top").write_text("x")
-            await asyncio.sleep(0.02)
+    async with asyncio.timeout(5), connection.watch(".", recursive=False) as changes:
+        (workspace / "below" / "file").write_text("x")
+        (workspace / "top").write_text("x")
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        tasks.create_task(act())
-        async with aclosing(connection.watch(".", recursive=False)) as changes:
-            async for change in changes:
-                seen.append(change.path)
-                break
-
-    assert seen == ["top"]
+        assert (await anext(changes)).path == "top"
 
 
 async def test_closing_the_connection_ends_calls_under_way(
