@@ -277,15 +277,19 @@ def filter_mode():
 
 @attempt
 def clone_with_a_namespace():
-    return {
-        name: outcome(lambda f=flag: raw(CLONE, f | 17, 0, 0, 0, 0))
-        for name, flag in NAMESPACES.items()
-    }
+    return {name: outcome(lambda f=flag: clone(f)) for name, flag in NAMESPACES.items()}
+
+
+def clone(flag):
+    """A child in a namespace of its own, which ends at once."""
+    if raw(CLONE, flag | signal.SIGCHLD, 0, 0, 0, 0) == 0:
+        os._exit(0)
 
 
 @attempt
 def clone3_is_unknown():
-    raw(CLONE3, bytes(88), 88)
+    if raw(CLONE3, bytes(88), 88) == 0:
+        os._exit(0)
 
 
 @attempt
@@ -917,7 +921,12 @@ def in_a_child(action):
     _, code = os.waitpid(child, 0)
     if os.WIFSIGNALED(code):
         return f"signal {os.WTERMSIG(code)}"
-    return json.loads(answer) if answer else f"exit {os.WEXITSTATUS(code)}"
+    if not answer:
+        return f"exit {os.WEXITSTATUS(code)}"
+    try:
+        return json.loads(answer)
+    except ValueError:  # a wall fell so that two processes answered
+        return answer.decode()
 
 
 if __name__ == "__main__":
