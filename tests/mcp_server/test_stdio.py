@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,9 @@ class Wire:
         self.send("notifications/initialized", {})
         return answer
 
-    def run_for_ever(self) -> list[psutil.Process]:
-        """Starts a command with a child that never ends; returns all processes of the tree."""
-        command = "echo up; sleep 1000 & setsid sleep 1000"
+    def run_for_ever(self) -> None:
+        """Starts a command with two children that never end, one in a session of its own."""
+        command = "sleep 1000 & setsid sleep 1000 & echo up; wait"
         call = {
             "name": "terminal_run",
             "arguments": {"command": command, "timeout_s": 600},
@@ -92,7 +93,24 @@ class Wire:
         }
         self.send("tools/call", call, 2)
         assert self.receive()["params"]["message"] == "up\n"
-        return descendants(self.process.pid)
+
+
+def sleepers(server: int) -> list[psutil.Process]:
+    """All processes of the server, once both children sleep."""
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while time.monotonic() < deadline:
+        tree = descendants(server)
+        if sum(name_of(each) == "sleep" for each in tree) == 2:
+            return tree
+    raise AssertionError(f"no sleepers among {tree}")
+
+
+def name_of(process: psutil.Process) -> str:
+    """The name of a process that may just end."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP", "EOF"])
@@ -100,8 +118,8 @@ def test_nothing_is_left_when_the_server_ends(tmp_path: Path, how: str) -> None:
     with started(*arguments(tmp_path)) as process:
         wire = Wire(process)
         wire.hello()
-        tree = wire.run_for_ever()
-        assert any("sleep" in " ".join(each.cmdline()) for each in tree)
+        wire.run_for_ever()
+        tree = sleepers(process.pid)
         if how == "EOF":
             assert process.stdin is not None
             process.stdin.close()
