@@ -1,6 +1,7 @@
 """The record of one command: what it is, what it wrote, how it ended."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -67,6 +68,8 @@ class Process(ABC):
         self._pumps: list[Pump] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._ending: Ending | None = None
+        # How many are about to end it.
+        self._ends = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
@@ -142,15 +145,18 @@ class Process(ABC):
         self._timer = asyncio.get_running_loop().call_later(seconds, expire)
 
     async def wait_finished(self, seconds: float) -> bool:
-        """Waits for the end of the command; gives whether it came."""
-        if self.finished.is_set():
+        """Waits for the end of the command; gives whether it came.
+
+        If somebody ends it, everything that came of it is gone too.
+        """
+        if self.finished.is_set() and self._ends == 0:
             return True
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.finished.wait()
-        except TimeoutError:
-            return False
-        return True
+                while self._ends:
+                    await self.wait_change(seconds)
+        return self.finished.is_set()
 
     async def wait_change(self, seconds: float) -> None:
         """Waits until it writes or ends, at most so long."""
@@ -166,7 +172,12 @@ class Process(ABC):
     ) -> set[int]:
         """Ends the command with all its descendants, gently first when `grace_signal` is given."""
         self.ending(ending)
-        return await self._end(grace_signal, grace_s)
+        self._ends += 1
+        try:
+            return await self._end(grace_signal, grace_s)
+        finally:
+            self._ends -= 1
+            self._changed()
 
     def ending(self, ending: Ending) -> None:
         """Notes why it is about to end, for the first who wants it to."""

@@ -70,7 +70,8 @@ class Session:
         self.tree = tree
         self._host = host
         self._scratch = scratch
-        self._stem = f"{name}-{secrets.token_hex(4)}"
+        # Short, because bash reads the line that holds it byte by byte.
+        self._stem = secrets.token_hex(3)
         self._saves = 0
         self._saved: Path | None = None
         self._shell: Shell | None = None
@@ -80,9 +81,7 @@ class Session:
 
     async def settled_snapshot(self) -> Path | None:
         """The file that brings back the state after the last command; None before the first."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await self._settled.wait()
+        await answered(self._settled, ANSWER_S)
         return self._saved
 
     def run(
@@ -136,12 +135,12 @@ class Session:
         ended = await end_members(command.members, grace_signal, grace_s)
         waited = 0.0
         while self.current is command and self._shell is not None:
-            if await command.wait_finished(RETRY_S):
+            if await answered(command.finished, RETRY_S):
                 break
             waited += RETRY_S
             if waited >= ANSWER_S:
                 self._shell.kill()
-                await command.wait_finished(ANSWER_S)
+                await answered(command.finished, ANSWER_S)
                 break
             self._shell.interrupt()
             ended |= await kill_all(command.members)
@@ -186,6 +185,14 @@ class Session:
         command, self.current = self.current, None
         if command is not None:
             command.finish(exit_code_of(returncode), self.cwd, shell_restarted=True)
+
+
+async def answered(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for what the shell is to tell; gives whether it did."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def framed(command: str, cwd: Path | None, env: Mapping[str, str]) -> str:

@@ -126,6 +126,24 @@ async def test_the_deadline_holds_after_the_soft_one(tools: Tools):
     assert (state.status, state.exit_code) == ("timed_out", None)
 
 
+async def test_the_deadline_ends_a_command_under_a_terminal(tools: Tools):
+    result = await tools.run(f"{DAEMON} echo up; sleep 100", pty=True, timeout_s=0.5)
+
+    assert (result.status, result.stdout) == ("timed_out", "up\n")
+    assert started() == set()
+
+
+async def test_cancelling_ends_a_command_under_a_terminal(tools: Tools):
+    call = asyncio.ensure_future(tools.run("echo up; sleep 100", pty=True))
+    await until(lambda: tools.events)
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert started() == set()
+
+
 async def test_on_timeout_background_lets_it_go_on(tools: Tools):
     result = await tools.run(
         "mkfifo go; read -r x <go; echo $x", timeout_s=0.2, on_timeout="background"

@@ -1,7 +1,9 @@
 """terminal.run in a session: state, streams, results."""
 
 import asyncio
+import errno
 import inspect
+import os
 import resource
 
 import pytest
@@ -280,3 +282,33 @@ async def test_a_full_spool_loses_output_and_says_so(host: Host, tools: Tools):
     assert (result.truncated, result.output_file) == (True, None)
     assert result.stdout.startswith("1\n2\n")
     assert result.stdout.endswith("\n100000\n")
+
+
+async def test_a_full_disk_does_not_take_the_shell_away(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch
+):
+    await tools.run("export A=1")
+    make = os.mkfifo
+
+    def full(path: str, mode: int) -> None:
+        if path.startswith(str(tools.host.spool)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkfifo", full)
+
+    assert await tools.stdout("echo $A; cat", stdin="in") == "1\nin"
+    assert list(tools.host.tmp.iterdir()) == []
+
+
+async def test_output_files_share_a_budget(host: Host, tools: Tools):
+    first = await tools.run("head -c 30000000 /dev/zero | tr '\\0' x")
+    spool = host.service(Terminal)._spool
+    spool.free = 10
+
+    second = await tools.run("seq 100000")
+
+    assert first.output_file
+    assert (second.truncated, spool.free) == (True, 0)
+    host.service(Terminal).process(first.process_id).forget()
+    assert spool.free == 4 * 1024 * 1024
