@@ -344,6 +344,6 @@ async def disk_is_limited(subject: Subject) -> None:
         data = await shell(connection, "head -c 100M /dev/zero > big")
         require("No space left" in data["stderr"], f"it ended in {data}")
         size = int((await shell(connection, "stat -c %s big"))["stdout"])
-        require(size <= SMALL.disk_mb << 20, f"it took {size} bytes")
+        require(size <= SMALL.workspace_mb << 20, f"it took {size} bytes")
         data = await shell(connection, "rm big && echo ok > small && cat small")
         require(data["stdout"] == "ok\n", "there is no room afterwards")

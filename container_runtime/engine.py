@@ -8,6 +8,7 @@ from typing import Any, Self
 from tool_plugins.errors import ConfigurationError
 
 from .spec import (
+    ComputeResources,
     ContainerInfo,
     ContainerSpec,
     ContainerStatus,
@@ -86,6 +87,10 @@ class Engine(ABC):
     @abstractmethod
     async def capabilities(self) -> HostCapabilities:
         """What this host and engine can do."""
+
+    def settle(self, resources: ComputeResources) -> ComputeResources:
+        """The resources with every value filled in that was left to the host."""
+        return resources.model_copy(update={"disk_mb": resources.workspace_mb})
 
     @abstractmethod
     async def ensure_image(self, report: Report) -> str:

@@ -40,6 +40,15 @@ def spool_mb(resources: ComputeResources) -> int:
     return min(SPOOL_MB, resources.memory_mb // 4)
 
 
+def settle(resources: ComputeResources, facts: HostFacts) -> ComputeResources:
+    """Fills in the size of a workspace that was left to the host."""
+    if resources.disk_mb is not None:
+        return resources
+    in_memory = facts.workspace == "tmpfs"
+    size = resources.memory_mb // 2 if in_memory else resources.workspace_mb
+    return resources.model_copy(update={"disk_mb": size})
+
+
 def plan(resources: ComputeResources, facts: HostFacts) -> tuple[EffectiveLimit, ...]:
     """What will enforce each limit on that host, before anything is made.
 
@@ -47,6 +56,7 @@ def plan(resources: ComputeResources, facts: HostFacts) -> tuple[EffectiveLimit,
         UnenforceableLimitError: a required limit would have class "none" or "measured-only", or
             cannot be met in full; the message names the missing piece.
     """
+    resources = settle(resources, facts)
     table = (
         _group(resources, facts, "cpus", "cpu", "cfs-quota", "average", "per period of 100 ms"),
         _group(
@@ -77,9 +87,9 @@ def _refuse(
             f"this host cannot enforce {reasons}",
             hint="leave the limit out, or accept less with enforcement='best_effort'",
         )
-    if facts.workspace == "tmpfs" and resources.disk_mb >= resources.memory_mb:
+    if facts.workspace == "tmpfs" and resources.workspace_mb >= resources.memory_mb:
         raise UnenforceableLimitError(
-            f"disk_mb={resources.disk_mb} cannot be had: the workspace is kept in memory "
+            f"disk_mb={resources.workspace_mb} cannot be had: the workspace is kept in memory "
             f"({facts.workspace_reason}) and memory_mb is {resources.memory_mb}",
             hint="ask for disk_mb below memory_mb, or accept less with enforcement='best_effort'",
         )

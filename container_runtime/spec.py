@@ -13,13 +13,16 @@ LimitClass = Literal["hard", "average", "approximate", "measured-only", "none"]
 
 PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
+DEFAULT_DISK_MB = 1024
 
 
 class ComputeResources(Value):
-    """What one sandbox may use. Every field is a limit; None means "not limited".
+    """What one sandbox may use. Every field is a limit; a rate of None is not limited.
 
     `cpus` is in cores, `*_mb` in MiB, `*_mb_s` in MiB per second, `*_iops` in operations per
-    second. `tmp_mb` (and a workspace kept in memory) counts against `memory_mb`.
+    second. `tmp_mb` (and a workspace kept in memory) counts against `memory_mb`. `disk_mb=None`
+    leaves the size of the workspace to the host: 1024 where it is a file on disk, half of
+    `memory_mb` where it has to be kept in memory (`Sandbox.limits` says which).
     `enforcement="required"` refuses a limit this host cannot enforce (`UnenforceableLimitError`);
     `"best_effort"` accepts it, and `Sandbox.limits` then says class "none".
     `runtime` is an OCI runtime the engine knows, such as "runc" or "runsc"; None is its default.
@@ -27,7 +30,7 @@ class ComputeResources(Value):
 
     cpus: Annotated[float, Field(ge=0.05, le=1024)] = 1.0
     memory_mb: Annotated[int, Field(ge=64, le=4_194_304)] = 512
-    disk_mb: Annotated[int, Field(ge=16, le=4_194_304)] = 1024
+    disk_mb: Annotated[int, Field(ge=16, le=4_194_304)] | None = None
     tmp_mb: Annotated[int, Field(ge=1, le=65_536)] = 64
     pids: Annotated[int, Field(ge=16, le=65_536)] = 256
     open_files: Annotated[int, Field(ge=64, le=1_048_576)] = 4096
@@ -37,6 +40,11 @@ class ComputeResources(Value):
     disk_write_iops: Annotated[int, Field(gt=0)] | None = None
     runtime: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
     enforcement: Enforcement = "required"
+
+    @property
+    def workspace_mb(self) -> int:
+        """The size of the workspace in MiB; what was left to the host counts as on disk."""
+        return DEFAULT_DISK_MB if self.disk_mb is None else self.disk_mb
 
 
 class ContainerSpec(Value):

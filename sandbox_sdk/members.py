@@ -47,6 +47,7 @@ class Members:
     ) -> Sandbox:
         """Reserves room, then writes the row. See `SandboxGroup.create_sandbox`."""
         variables = check_environment(environment)
+        resources = self._services.engine.settle(resources)
         record = self._new_record(name, principal, resources, idle_timeout_s)
         check_room(self._limits, self._promised(), resources)
         life = Lifecycle(record, self._services, self._lease(record), variables)

@@ -21,7 +21,7 @@ def check_room(
         ("max_sandboxes", len(promised), limits.max_sandboxes),
         ("max_cpus", sum(each.cpus for each in promised), limits.max_cpus),
         ("max_memory_mb", sum(each.memory_mb for each in promised), limits.max_memory_mb),
-        ("max_disk_mb", sum(each.disk_mb for each in promised), limits.max_disk_mb),
+        ("max_disk_mb", sum(each.workspace_mb for each in promised), limits.max_disk_mb),
     ]
     for name, total, limit in totals:
         if limit is not None and total > limit:

@@ -13,8 +13,13 @@ from typing import Any
 from container_runtime.engine import Engine, Report
 from container_runtime.image.builder import ImageBuilder
 from container_runtime.image.inputs import DEFAULT_BASE
-from container_runtime.limits import DISK_RATES, plan
-from container_runtime.spec import ContainerInfo, ContainerSpec, HostCapabilities
+from container_runtime.limits import DISK_RATES, plan, settle
+from container_runtime.spec import (
+    ComputeResources,
+    ContainerInfo,
+    ContainerSpec,
+    HostCapabilities,
+)
 from container_runtime.workspace import Mounted, Workspaces
 from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
 
@@ -128,11 +133,15 @@ class DockerEngine(Engine):
             },
         )
 
+    def settle(self, resources: ComputeResources) -> ComputeResources:
+        return settle(resources, self._facts.facts(self._unavailable))
+
     async def ensure_image(self, report: Report) -> str:
         return await self._images.ensure(self._facts.architecture, report)
 
     async def create(self, spec: ContainerSpec) -> DockerContainer:
         self._check_runtime(spec)
+        spec = spec.model_copy(update={"resources": self.settle(spec.resources)})
         table = plan(spec.resources, self._facts.facts(self._unavailable))
         folder = self._folder(spec.name)
         folder.check()
@@ -182,7 +191,7 @@ class DockerEngine(Engine):
     async def _mount(self, spec: ContainerSpec, folder: SandboxFolder) -> Mounted | None:
         if self._unavailable:
             return None
-        size, owner = spec.resources.disk_mb, spec.agent_uid
+        size, owner = spec.resources.workspace_mb, spec.agent_uid
         try:
             return await self._workspaces.mount(
                 folder.image, folder.workspace, size_mb=size, owner=owner

@@ -212,7 +212,7 @@ def _throttle_counters(processors: int) -> list[str]:
 
 def _resources(resources: ComputeResources) -> dict[str, Any]:
     memory = resources.memory_mb * MIB
-    largest = max(resources.disk_mb, resources.tmp_mb) * MIB
+    largest = max(resources.workspace_mb, resources.tmp_mb) * MIB
     rlimits = {
         "nofile": resources.open_files,
         "core": 0,
@@ -249,7 +249,7 @@ def _storage(spec: ContainerSpec, place: Placement) -> dict[str, Any]:
     if place.workspace is not None:
         mounts.append(_bind(place.workspace, WORKSPACE))
     else:
-        tmpfs[WORKSPACE] = _tmpfs(resources.disk_mb, uid, "exec,", mode="0755")
+        tmpfs[WORKSPACE] = _tmpfs(resources.workspace_mb, uid, "exec,", mode="0755")
     return {"Tmpfs": tmpfs, "Mounts": mounts, **_throttles(resources, place.device)}
 
 

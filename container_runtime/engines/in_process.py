@@ -144,6 +144,7 @@ class InProcessEngine(Engine):
             raise EngineError("the engine is not connected")
         if spec.name in self._containers:
             raise EngineError(f"a container named {spec.name!r} exists already")
+        spec = spec.model_copy(update={"resources": self.settle(spec.resources)})
         folder = self._folder / spec.name
         folder.mkdir(parents=True, exist_ok=True)
         container = InProcessContainer(spec, folder, self._executors)
@@ -168,3 +169,5 @@ class InProcessEngine(Engine):
         container = self._containers.pop(name, None)
         if container is not None:
             await container.remove()
+        # A process that was killed leaves its folders behind.
+        await asyncio.to_thread(shutil.rmtree, self._folder / name, ignore_errors=True)

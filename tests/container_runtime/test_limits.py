@@ -2,7 +2,7 @@
 
 import pytest
 
-from container_runtime.limits import DISK_RATES, HostFacts, plan, spool_mb, verify
+from container_runtime.limits import DISK_RATES, HostFacts, plan, settle, spool_mb, verify
 from container_runtime.spec import ComputeResources, EffectiveLimit
 from tool_plugins.errors import UnenforceableLimitError
 
@@ -24,7 +24,7 @@ def by_name(table: tuple[EffectiveLimit, ...]) -> dict[str, EffectiveLimit]:
 def test_every_requested_limit_has_a_row() -> None:
     names = {limit.name for limit in plan(RATES, ABLE)}
     asked = RATES.model_dump(exclude={"runtime", "enforcement"}, exclude_none=True)
-    assert names == set(asked)
+    assert names == {*asked, "disk_mb"}
 
 
 def test_limits_not_asked_for_have_no_row() -> None:
@@ -64,6 +64,13 @@ def test_workspace_in_memory_is_hard_and_says_where_it_lies() -> None:
     limit = by_name(plan(resources, IN_MEMORY))["disk_mb"]
     assert (limit.mechanism, limit.limit_class, limit.effective) == ("tmpfs", "hard", 256)
     assert "counts against memory_mb" in limit.note
+
+
+def test_a_workspace_left_to_the_host_fits_where_it_lies() -> None:
+    on_disk, in_memory = (settle(ComputeResources(), facts) for facts in (ABLE, IN_MEMORY))
+
+    assert (on_disk.disk_mb, in_memory.disk_mb) == (1024, 256)
+    assert by_name(plan(in_memory, IN_MEMORY))["disk_mb"].limit_class == "hard"
 
 
 def test_disk_rate_without_a_disk_is_refused() -> None:

@@ -336,7 +336,7 @@ async def test_the_sweep_runs_by_itself(make_group: MakeGroup, clock: FakeClock)
 
 
 async def test_what_is_known_of_a_sandbox(make_group: MakeGroup, clock: FakeClock) -> None:
-    resources = ComputeResources(cpus=0.5, memory_mb=128)
+    resources = ComputeResources(cpus=0.5, memory_mb=128, disk_mb=64)
     async with make_group(compute_resources=resources) as group:
         sandbox = await group.create_sandbox("work", principal=ANNA)
         created = sandbox.info()
