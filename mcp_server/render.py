@@ -118,7 +118,7 @@ def text_of(data: dict[str, Any]) -> str:
     short: list[str] = []
     long: list[str] = []
     for name, value in data.items():
-        if value is None or value in ("", [], {}, ()):
+        if _says_nothing(value):
             continue
         if isinstance(value, str) and ("\n" in value or len(value) > 80):
             long.append(f"{name}:\n{value}")
@@ -134,7 +134,13 @@ def wire_size(value: Any) -> int:
     return len(json.dumps(value))
 
 
+def _says_nothing(value: Any) -> bool:
+    return value is None or value in ("", [], {}, ())
+
+
 def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        value = {name: part for name, part in value.items() if not _says_nothing(part)}
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -31,7 +31,7 @@ def test_text_has_short_values_first_and_leaves_out_what_says_nothing() -> None:
         "signal": None,
         "stderr": "",
         "truncated": False,
-        "entries": [{"path": "a"}, "b"],
+        "entries": [{"path": "a", "line": None, "after": []}, "b"],
         "status": "exited",
     }
     assert text_of(data) == (
