@@ -130,7 +130,7 @@ async def test_a_program_that_dies_tells_its_signal(tools: Tools):
 
 
 async def test_reading_goes_on_where_it_ended(tools: Tools):
-    result = await tools.run("seq 20000; echo err >&2")
+    result = await tools.run("seq 60000; echo err >&2")
     process = result.process_id
     assert result.truncated
 
@@ -141,7 +141,7 @@ async def test_reading_goes_on_where_it_ended(tools: Tools):
         assert len(part.stdout) + len(part.stderr) <= 9_999
         text, cursor, more = text + part.stdout, part.next_cursor, part.more
 
-    assert text == "".join(f"{n}\n" for n in range(1, 20_001))
+    assert text == "".join(f"{n}\n" for n in range(1, 60_001))
     again = await tools.call("read", process_id=process, since="0", max_chars=100)
     assert again.stdout.startswith("1\n2\n")
 

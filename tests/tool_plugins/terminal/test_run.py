@@ -185,6 +185,12 @@ async def test_output_cannot_fake_the_end(tools: Tools):
     assert (result.exit_code, result.stdout) == (3, "real\n")
 
 
+async def test_a_command_has_its_three_streams_and_nothing_else(tools: Tools):
+    assert await tools.stdout("python3 -c 'import os; print(os.listdir(\"/proc/self/fd\"))'") == (
+        "['0', '1', '2', '3']\n"
+    )
+
+
 async def test_a_background_job_does_not_hold_the_answer_up(tools: Tools):
     result = await tools.run("(read -r line; echo late $line) <&3 & echo now", wait_s=5)
     assert (result.status, result.stdout) == ("exited", "now\n")
