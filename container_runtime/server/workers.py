@@ -8,6 +8,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,8 @@ class Workers:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0
+        # Agent code may take every process the sandbox has left; one thread is there before it.
+        self._start()
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`function(*args, **kwargs)` in a worker thread.
@@ -34,7 +37,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         self._busy += 1
         if self._busy > len(self._threads) < MAX_THREADS:
-            self._start()
+            with suppress(RuntimeError):  # no process left: the threads there are take turns
+                self._start()
         future: asyncio.Future[Any] = loop.create_future()
         self._jobs.put((loop, future, partial(function, *args, **kwargs)))
         return await future
@@ -57,8 +61,8 @@ class Workers:
     def _start(self) -> None:
         # A daemon: a thread that waits for a disk must not keep the server from ending.
         thread = threading.Thread(target=self._work, name="worker", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
