@@ -179,27 +179,32 @@ class Lifecycle:
         return self.gone()
 
     async def _start(self) -> None:
-        engine, state = self._services.engine, self._services.state
         try:
-            container = await engine.create(self._spec())
-            self._container = container
-            self._continue()
-            await container.start()
-            self._continue()
-            self._connection = Connection(container.endpoint)
-            await self._connection.ready(READY_TIMEOUT_S)
-            self.limits = await container.limits()
-            self._continue()
-            moved = await state.change(
-                self.record.id, when=(SandboxState.CREATING,), to=SandboxState.READY
-            )
-            self._continue()
-            if not moved:
-                raise SandboxStateError(f"sandbox {self.record.id} was ended by another server")
-            self.record = replace(self.record, state=SandboxState.READY)
+            async with self._services.start_slots:
+                await self._make()
         except BaseException as exc:
             await self._fail(exc)
             raise
+
+    async def _make(self) -> None:
+        engine, state = self._services.engine, self._services.state
+        self._continue()
+        container = await engine.create(self._spec())
+        self._container = container
+        self._continue()
+        await container.start()
+        self._continue()
+        self._connection = Connection(container.endpoint)
+        await self._connection.ready(READY_TIMEOUT_S)
+        self.limits = await container.limits()
+        self._continue()
+        moved = await state.change(
+            self.record.id, when=(SandboxState.CREATING,), to=SandboxState.READY
+        )
+        self._continue()
+        if not moved:
+            raise SandboxStateError(f"sandbox {self.record.id} was ended by another server")
+        self.record = replace(self.record, state=SandboxState.READY)
 
     def _continue(self) -> None:
         """Stops a start whose sandbox was ended meanwhile."""
