@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 from tool_plugins.contract import ActionEvent, Observation, ObservationEvent, OutputEvent, Result
 from tool_plugins.errors import SandboxStateError, ToolCallError
 from tool_plugins.filesystem import arguments, results
-from tool_plugins.terminal import definition as terminal
+from tool_plugins.terminal import results as terminal
+from tool_plugins.terminal.arguments import SignalName
 
 Answer = TypeVar("Answer", bound=Result)
 
@@ -221,7 +222,7 @@ class TerminalTools:
         process_id: str | None = None,
         *,
         session: str | None = None,
-        signal: terminal.SignalName = "TERM",
+        signal: SignalName = "TERM",
         grace_s: float = 3.0,
     ) -> terminal.KillResult:
         """Ends a process, or a session, with all its descendants."""

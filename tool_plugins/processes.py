@@ -244,7 +244,7 @@ def spawn(
         raise ToolError(
             ErrorCode.PIDS_LIMIT,
             "the sandbox runs as many processes as it may",
-            hint="end some with terminal.kill, or run fewer at a time",
+            hint="end some with terminal_kill, or run fewer at a time",
         ) from exc
     tree.adopt(popen.pid)
     # A process that has ended already has nothing to write to.

@@ -139,6 +139,7 @@ async def _drain(receive: Receive, take: Callable[[bytes], Awaitable[None]]) -> 
 
 
 def query_path(query: dict[str, str]) -> str:
+    """The path a request names; without one it is refused (INVALID_ARGUMENT)."""
     path = query.get("path")
     if not path:
         raise ToolError(ErrorCode.INVALID_ARGUMENT, "the query names no path")

@@ -65,7 +65,7 @@ class Terminal:
             raise ToolError(
                 ErrorCode.PROCESS_NOT_FOUND,
                 f"no process {process_id!r}",
-                hint="terminal.list shows the processes; ended ones are kept for an hour",
+                hint="terminal_list shows the processes; ended ones are kept for an hour",
             ) from None
 
     def run_command(
@@ -126,7 +126,7 @@ class Terminal:
         session = self._sessions.pop(name, None)
         if session is None:
             raise ToolError(
-                ErrorCode.NOT_FOUND, f"no session {name!r}", hint="terminal.list shows the sessions"
+                ErrorCode.NOT_FOUND, f"no session {name!r}", hint="terminal_list shows the sessions"
             )
         return await session.close(grace_signal, grace_s)
 
@@ -160,7 +160,7 @@ class Terminal:
                 raise ToolError(
                     ErrorCode.QUOTA_EXCEEDED,
                     f"there are {MAX_SESSIONS} sessions already",
-                    hint="end one with terminal.kill(session=...)",
+                    hint="end one with terminal_kill(session=...)",
                 )
             session = Session(name, self._host, self._tree(), self._scratch)
             self._sessions[name] = session
@@ -178,7 +178,7 @@ class Terminal:
             raise ToolError(
                 ErrorCode.QUOTA_EXCEEDED,
                 f"{MAX_LIVE} processes run already",
-                hint="end some with terminal.kill",
+                hint="end some with terminal_kill",
             )
         self._count += 1
         return {
@@ -219,7 +219,7 @@ def _busy(session: Session) -> ToolError:
         ErrorCode.BUSY,
         f"session {session.name!r} runs process {current.id!r}",
         hint=(
-            "wait for it with terminal.read, end it with terminal.kill, "
+            "wait for it with terminal_read, end it with terminal_kill, "
             "or use another session name to work in parallel"
         ),
         details={
