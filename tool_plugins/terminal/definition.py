@@ -68,8 +68,9 @@ TOOLS = (
     ToolDefinition(
         name="terminal.list",
         description=(
-            "Lists the processes started with terminal_run, with status, memory, CPU time and "
-            "listening ports, and the shell sessions with their folders."
+            "Lists what runs of all that was started with terminal_run, and the ten that ended "
+            "last, with status, memory, CPU time and listening ports; and the shell sessions with "
+            "their folders."
         ),
         arguments=ListArguments,
         result=ListResult,

@@ -103,4 +103,7 @@ class ListResult(Result):
     """All that the terminal knows of."""
 
     processes: list[ProcessInfo]
+    omitted: Annotated[
+        int, Field(description="Older ended processes that are left out; terminal_read knows them.")
+    ] = 0
     sessions: list[SessionInfo]

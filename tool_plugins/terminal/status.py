@@ -8,15 +8,22 @@ from .process import Process
 from .service import Terminal
 
 LISTENING = "0A"
+MAX_ENDED = 10
+"""Ended processes in a list: enough to see what happened last, few enough to read."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def list_all(terminal: Terminal) -> dict[str, Any]:
-    """The fields of the result of terminal.list."""
+    """The fields of the result of `terminal.list`."""
     sockets = _listening_sockets()
+    rows = [_describe(process, sockets) for process in terminal.processes]
+    ended = [row for row in rows if row["status"] != "running" and not row["pids"]]
+    omitted = ended[:-MAX_ENDED]
     return {
-        "processes": [_describe(process, sockets) for process in terminal.processes],
+        "processes": [row for row in rows if row not in omitted],
+        "omitted": len(omitted),
         "sessions": [
             {
                 "name": session.name,

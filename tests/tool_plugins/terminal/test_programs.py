@@ -229,4 +229,13 @@ async def test_only_so_many_ended_processes_are_kept(tools: Tools):
         await tools.run(":")
 
     assert (await tools.refused("read", process_id=first)).code == ErrorCode.PROCESS_NOT_FOUND
-    assert len((await tools.call("list")).processes) <= 101
+
+
+async def test_list_leaves_out_what_ended_before_the_last_ten(tools: Tools):
+    job = (await tools.run("sleep 100 </dev/null >/dev/null 2>&1 & :")).process_id
+    ended = [(await tools.run(":")).process_id for _ in range(13)]
+
+    listed = await tools.call("list")
+
+    assert [process.id for process in listed.processes] == [job, *ended[3:]]
+    assert listed.omitted == 3
