@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tool_plugins.contract import (
     Action,
@@ -22,7 +22,9 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024 + 64 * 1024
 MAX_LINE_BYTES = MAX_ANSWER_BYTES
 MAX_ERROR_BYTES = 64 * 1024
 
-EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(ActionEvent)
+EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(
+    ActionEvent, config=ConfigDict(defer_build=True)
+)
 Model = TypeVar("Model", bound=Value)
 
 

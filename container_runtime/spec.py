@@ -55,7 +55,7 @@ class ContainerSpec(Value):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
-    resources: ComputeResources = ComputeResources()
+    resources: ComputeResources = Field(default_factory=ComputeResources)
     labels: dict[str, str] = Field(default_factory=dict)
     agent_uid: Annotated[int, Field(ge=100_000, le=2_000_000_000)] = 200_000
     environment: dict[str, str] = Field(default_factory=dict)

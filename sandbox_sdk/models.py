@@ -74,7 +74,8 @@ class Principal(Value):
         return f"{self.kind}:{self.subject}"
 
 
-LOCAL = Principal(subject="local", kind="local")
+# Not validated: building a validator here would cost every import of the SDK.
+LOCAL = Principal.model_construct(subject="local", kind="local")
 """The caller that needs no proof: this process, and whoever speaks to it over stdio."""
 
 
