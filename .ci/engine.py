@@ -29,12 +29,14 @@ STOP_TIMEOUT_S = 30
 SHARED_TIMEOUT_S = 1800
 
 # The command that shows a tool is there, and the package that brings it. The first two are the
-# engine; the others limit the size of workspaces. What builds the image installs itself on need.
+# engine; two limit the size of workspaces; the tests search with the last one outside of sandboxes
+# too. What builds the image installs itself on need.
 PACKAGES = {
     "dockerd": "docker.io",
     "iptables": "iptables",
     "mkfs.ext4": "e2fsprogs",
     "losetup": "mount",
+    "rg": "ripgrep",
 }
 ENGINE_COMMANDS = ("dockerd", "iptables")
 BY_HAND = """\
@@ -112,7 +114,12 @@ def start_engine() -> subprocess.Popen[bytes] | None:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the command; the engine outlives it
             )
-    wait_until_it_answers(process)
+    try:
+        wait_until_it_answers(process)
+    except BaseException:  # also Ctrl-C: nothing may stay that nobody knows of
+        if process is not None:
+            stop_engine(process)
+        raise
     return process
 
 
@@ -123,7 +130,6 @@ def wait_until_it_answers(process: subprocess.Popen[bytes] | None) -> None:
         died = process is not None and process.poll() is not None
         if died or time.monotonic() > deadline:
             if process is not None:
-                stop_engine(process)
                 print("".join(LOG.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr)
             fail(f"the Docker Engine was started but does not answer: {error}")
         time.sleep(0.3)
@@ -151,6 +157,9 @@ def ensure_engine() -> subprocess.Popen[bytes] | None:
         installed = install([name for name in PACKAGES if error or name not in ENGINE_COMMANDS])
         if error and not installed:
             fail(f"no Docker Engine answers ({error}) and its packages could not be installed")
+    for command, package in PACKAGES.items():
+        if not (error or which(command) or command in ENGINE_COMMANDS):
+            say(f"{package} is not installed; some tests may need it")
     if error is None:
         say("a Docker Engine answers")
         return None
@@ -205,6 +214,7 @@ def run_command(command: list[str]) -> int:
 def main() -> int:
     """Reads the command line."""
     CACHE.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     match sys.argv[1:]:
         case ["start"]:
             with lock("sandbox-sdk-start.lock", fcntl.LOCK_EX):
