@@ -22,9 +22,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024 + 64 * 1024
 MAX_LINE_BYTES = MAX_ANSWER_BYTES
 MAX_ERROR_BYTES = 64 * 1024
 
-EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(
-    ActionEvent, config=ConfigDict(defer_build=True)
-)
+EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(ActionEvent, config=ConfigDict(defer_build=True))
 Model = TypeVar("Model", bound=Value)
 
 

@@ -25,7 +25,7 @@ class ComputeResources(Value):
     `memory_mb` where it has to be kept in memory (`Sandbox.limits` says which).
     `enforcement="required"` refuses a limit this host cannot enforce (`UnenforceableLimitError`);
     `"best_effort"` accepts it, and `Sandbox.limits` then says class "none".
-    `runtime` is an OCI runtime the engine knows, such as "runc" or "runsc"; None is its default.
+    `runtime` is an OCI runtime the engine knows, such as "runc" or "kata"; None is its default.
     """
 
     cpus: Annotated[float, Field(ge=0.05, le=1024)] = 1.0

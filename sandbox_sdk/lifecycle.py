@@ -30,6 +30,7 @@ from .tasks import finish
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60.0
+EXIT_CHECK_S = 1.0
 STATUS_TIMEOUT_S = 10.0
 PROBE_TIMEOUT_S = 3.0
 
@@ -195,7 +196,7 @@ class Lifecycle:
         await container.start()
         self._continue()
         self._connection = Connection(container.endpoint)
-        await self._connection.ready(READY_TIMEOUT_S)
+        await self._wait_until_ready(container, self._connection)
         self.limits = await container.limits()
         self._continue()
         moved = await state.change(
@@ -205,6 +206,21 @@ class Lifecycle:
         if not moved:
             raise SandboxStateError(f"sandbox {self.record.id} was ended by another server")
         self.record = replace(self.record, state=SandboxState.READY)
+
+    async def _wait_until_ready(self, container: Container, connection: Connection) -> None:
+        """Waits for the action server, but not for one that has ended already."""
+        ready = asyncio.ensure_future(connection.ready(READY_TIMEOUT_S))
+        try:
+            while not (await asyncio.wait({ready}, timeout=EXIT_CHECK_S))[0]:
+                status = await container.status()
+                if not status.running:
+                    raise EngineError(
+                        f"the sandbox ended while it started, with exit code {status.exit_code}",
+                        hint=status.error or "it left no message",
+                    )
+            ready.result()
+        finally:
+            ready.cancel()
 
     def _continue(self) -> None:
         """Stops a start whose sandbox was ended meanwhile."""

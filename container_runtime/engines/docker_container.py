@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from container_runtime.engine import Container
@@ -21,6 +22,8 @@ from .docker_config import Access, discarded
 from .docker_folder import SandboxFolder
 from .docker_network import address
 from .docker_readings import check_workspace, read_limits
+
+MAX_LAST_WORDS = 300
 
 Discard = Callable[[str], Awaitable[None]]
 
@@ -96,13 +99,22 @@ class DockerContainer(Container):
             if refusal.status == NOT_FOUND:
                 return ContainerStatus(running=False, error="the container is gone")
             raise
-        running = state["Running"] and not state.get("Dead", False)
+        if state["Running"] and not state.get("Dead", False):
+            return ContainerStatus(running=True)
         return ContainerStatus(
-            running=running,
-            exit_code=None if running else state["ExitCode"],
+            running=False,
+            exit_code=state["ExitCode"],
             oom_killed=state["OOMKilled"],
-            error=state["Error"],
+            error=state["Error"] or await self._last_words(),
         )
+
+    async def _last_words(self) -> str:
+        """The last line the action server wrote before it ended, made harmless to print."""
+        with suppress(EngineError):
+            said = await self._client.run(lambda api: api.logs(self.name, tail=1))
+            line = said.decode(errors="replace").strip()[:MAX_LAST_WORDS]
+            return line.encode("unicode_escape").decode() if line else ""
+        return ""
 
     async def limits(self) -> tuple[EffectiveLimit, ...]:
         record = await self._client.run(lambda api: api.inspect_container(self.name))

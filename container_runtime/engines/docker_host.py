@@ -13,7 +13,7 @@ from .docker_config import Reach
 
 _SHARED_KERNEL = (
     "runtime {0!r} shares the host's kernel: no boundary against kernel flaws; "
-    "use runsc or kata for hostile code"
+    "use a runtime with a kernel of its own (kata) for hostile code"
 )
 _RUNC_FIXED = (1, 2, 8)
 

@@ -38,15 +38,18 @@ def read_limits(pid: int, workspace: Path) -> dict[str, float]:
 def check_workspace(pid: int, workspace: Path) -> None:
     """Refuses a container whose /workspace is not the mounted file that limits it.
 
+    A runtime with a kernel of its own shows no /workspace to the host; what is mounted on our side
+    is then all there is to see.
+
     Raises:
         EngineError: the engine bound something else, for instance out of another mount namespace.
     """
-    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[4] == WORKSPACE:
-            device = os.stat(workspace).st_dev
-            if fields[2] == f"{os.major(device)}:{os.minor(device)}" and workspace.is_mount():
-                return
+    device = os.stat(workspace).st_dev
+    ours = f"{os.major(device)}:{os.minor(device)}"
+    rows = map(str.split, Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+    seen = {row[2] for row in rows if row[4] == WORKSPACE}
+    if workspace.is_mount() and seen <= {ours}:
+        return
     raise EngineError(
         "the engine did not mount the size-limited workspace",
         hint="engine and SDK must share a mount namespace, or use endpoint='tcp'",

@@ -21,6 +21,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+INVALID_ID = 0xFFFFFFFF
 CAPABILITY_VERSION_3 = 0x20080522
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +51,9 @@ def become_server(server_uid: int) -> None:
     """
     if threading.active_count() != 1:
         raise RuntimeError("the identity must be set before any thread starts")
+    if LIBC.setfsuid(ctypes.c_uint32(INVALID_ID)) < 0:
+        # gVisor's, for one. A kernel without it could not keep the agent's rights apart from ours.
+        raise OSError(ctypes.get_errno(), "the kernel of this runtime has no setfsuid")
     # No exec, not even one by root, can gain a capability from here on.
     for capability in range(_last_capability() + 1):
         _prctl(PR_CAPBSET_DROP, capability)
@@ -73,7 +77,7 @@ def touch_files_as(uid: int) -> None:
     # Neither call reports failure; asking again with an invalid id gives the current one.
     LIBC.setfsgid(ctypes.c_uint32(uid))
     LIBC.setfsuid(ctypes.c_uint32(uid))
-    invalid = ctypes.c_uint32(0xFFFFFFFF)
+    invalid = ctypes.c_uint32(INVALID_ID)
     if LIBC.setfsgid(invalid) != uid or LIBC.setfsuid(invalid) != uid:
         raise PermissionError(f"cannot touch files as user {uid}")
     _prctl(PR_SET_DUMPABLE, 0)

@@ -25,6 +25,7 @@ from container_runtime.engines.docker_host import EngineHost, read_host
 from container_runtime.limits import HostFacts, plan
 from container_runtime.spec import ComputeResources, ContainerSpec, TcpEndpoint, UnixEndpoint
 from container_runtime.workspace import leftovers
+from tests.fakes import eventually
 from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
 
 SMALL = ComputeResources(memory_mb=128, disk_mb=32, tmp_mb=8, pids=48)
@@ -453,3 +454,20 @@ async def answers(endpoint: TcpEndpoint) -> bool:
     async with Connection(endpoint) as connection:
         await connection.ready()
     return await refuses_without_token(endpoint)
+
+
+async def test_a_server_that_ends_at_once_leaves_its_last_words(
+    engine: DockerEngine, state_dir: Path
+) -> None:
+    container = await engine.create(spec())
+    (state_dir / "sandboxes" / NAME / "run" / "control").rmdir()
+
+    await container.start()
+
+    async def ended() -> bool:
+        return not (await container.status()).running
+
+    await eventually(ended, timeout_s=20)
+    status = await container.status()
+    assert status.exit_code == 1
+    assert "FileNotFoundError" in status.error

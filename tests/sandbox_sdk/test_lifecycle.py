@@ -204,3 +204,20 @@ def test_a_forgotten_group_and_sandbox_are_resource_warnings(make_group: MakeGro
     told = " ".join(str(each.message) for each in warned)
     assert "a SandboxGroup was never ended" in told
     assert "sandbox sbx-" in told
+
+
+async def test_a_sandbox_that_ends_while_it_starts_fails_without_waiting_for_it(
+    fake_group: SandboxGroup, engine: WrappedEngine
+) -> None:
+    async def die() -> None:
+        [row] = await engine.inner.list({})
+        await engine.inner.remove(row.name)
+
+    engine.hooks["started"] = die
+    sandbox = await fake_group.create_sandbox()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineError, match="ended while it started"):
+            await sandbox.start()
+
+    assert sandbox.state is SandboxState.FAILED
