@@ -55,8 +55,10 @@ async def test_what_the_command_changed_before_its_deadline_stays(tools: Tools):
 
 async def test_jobs_of_earlier_commands_outlive_a_deadline(tools: Tools):
     job = int(await tools.stdout("sleep 100 >/dev/null 2>&1 & echo $!"))
-    # It has double-forked, so nothing but its mark tells it from what comes later.
-    await tools.run(DAEMON)
+    # It has double-forked, so nothing but its mark tells it from what comes later. Its file says
+    # that the last of its processes is there; then those on the way to it only have to end.
+    await tools.run(DAEMON.replace("time.sleep", 'open("daemon", "w").close(); time.sleep'))
+    await tools.run("until [ -e daemon ]; do sleep 0.01; done")
     await until(lambda: len(started()) == 3)
     earlier = started()
 
