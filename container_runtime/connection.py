@@ -9,7 +9,9 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
 
@@ -33,7 +35,6 @@ from .answers import (
     raise_error,
     refused,
 )
-from .archive import Unpacker, pack
 from .asgi import AsgiTransport
 from .spec import PROTOCOL_VERSION, AsgiEndpoint, Endpoint
 from .transport import Response, SocketTransport, Transport
@@ -214,7 +215,7 @@ class Connection:
             first = await anext(chunks, b"")
             await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
             folder = await asyncio.to_thread(os.open, target, OPEN_FOLDER)
-            unpacker = Unpacker(folder, max_bytes=max_bytes)
+            unpacker = _archive().Unpacker(folder, max_bytes=max_bytes)
             try:
                 await _to_end(unpacker.feed, first)
                 async for chunk in chunks:
@@ -310,8 +311,14 @@ def _deadline(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 
 
+def _archive() -> ModuleType:
+    """The archive module, by name: with `tarfile` it is a fifteenth of the SDK's import time, and
+    few programs move folders."""
+    return import_module(f"{__package__}.archive")
+
+
 async def _packed(folder: int) -> AsyncGenerator[bytes]:
-    pieces = pack(folder)
+    pieces = _archive().pack(folder)
     while (piece := await _to_end(next, pieces, None)) is not None:
         yield piece
 
