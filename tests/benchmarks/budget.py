@@ -52,14 +52,24 @@ def fraction(what: str, subject: Sample, baseline: Sample, against: str, *, at_m
     )
 
 
-def absolute(what: str, subject: Sample, *, at_most_ms: float) -> Row:
-    """A row whose subject may take at most so long, at p50."""
+def absolute(
+    what: str,
+    subject: Sample,
+    *,
+    at_most_ms: float,
+    baseline: Sample | None = None,
+    against: str = "",
+) -> Row:
+    """A row whose subject may take at most so long, at p50.
+
+    A baseline takes no part in the verdict: it tells a slow subject from a slow machine.
+    """
     return Row(
         what=what,
         p50=milliseconds(subject.p50),
         p99=milliseconds(subject.p99),
-        against="-",
-        ratio="-",
+        against=f"{against}: {milliseconds(baseline.p50)}" if baseline else "-",
+        ratio=_ratio(subject.p50 / baseline.p50) if baseline else "-",
         budget=f"<= {milliseconds(at_most_ms)}",
         reasons=(*_over(subject.p50, at_most_ms), *_spread(subject)),
     )

@@ -11,14 +11,23 @@ from .measure import Sample, repeated
 
 TIMES = 15
 BUDGET_MS = 300
+NEEDED = "import asyncio, pydantic; pydantic.BaseModel"
 
 
 async def rows(_group: SandboxGroup) -> list[Row]:
     """Imports it in a new interpreter, and takes off what an interpreter alone costs."""
     with TemporaryDirectory() as cache:
         alone = await _interpreter("", cache)
+        needed = await _interpreter(NEEDED, cache)
         with_sdk = await _interpreter("import sandbox_sdk", cache)
-    return [absolute("import sandbox_sdk", with_sdk.less(alone.p50), at_most_ms=BUDGET_MS)]
+    row = absolute(
+        "import sandbox_sdk",
+        with_sdk.less(alone.p50),
+        at_most_ms=BUDGET_MS,
+        baseline=needed.less(alone.p50),
+        against="asyncio, pydantic",
+    )
+    return [row]
 
 
 async def _interpreter(code: str, cache: str) -> Sample:
