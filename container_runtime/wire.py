@@ -13,9 +13,8 @@ import httptools
 
 from tool_plugins.errors import ProtocolError
 
+# Also of bytes that become part of neither a header nor a body, such as chunk framing.
 MAX_HEADER_BYTES = 64 * 1024
-# Bytes that may arrive without becoming part of a header or a body, such as chunk framing.
-MAX_SILENT_BYTES = 64 * 1024
 BUFFER_BYTES = 256 * 1024
 
 Body = bytes | AsyncIterable[bytes]

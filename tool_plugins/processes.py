@@ -27,7 +27,6 @@ MARKS_PER_TREE = 1 << 24
 # The OOM killer is to take the agent's processes before the server.
 OOM_SCORE_ADJ = b"900"
 FREEZE_ROUNDS = 50
-LOOKS_IN_VAIN = 2
 FIRST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 0.02
 

@@ -30,7 +30,6 @@ class Ripgrep:
         self._is_folder = is_folder
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._errors = b""
-        self.stopped = False
 
     def run(self, feed: Callable[[bytes], bool], timeout_s: float) -> int:
         """Feeds the output until it ends or `feed` wants no more; the exit code.
@@ -47,9 +46,7 @@ class Ripgrep:
             if self._pump(process, feed, deadline):
                 return process.wait(max(0.1, deadline - time.monotonic()))
             return 0
-        except subprocess.TimeoutExpired:
-            raise _timeout(timeout_s) from None
-        except TimeoutError:
+        except (subprocess.TimeoutExpired, TimeoutError):
             raise _timeout(timeout_s) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -59,7 +56,6 @@ class Ripgrep:
 
     def stop(self) -> None:
         """Makes `run` kill the process and return."""
-        self.stopped = True
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
