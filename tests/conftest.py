@@ -12,6 +12,7 @@ from container_runtime.engine import Engine, load_engine
 from container_runtime.engines.in_process import InProcessEngine
 from sandbox_sdk import EngineError, SandboxGroup
 from tests.fakes import FakeClock, FakeTools, WrappedEngine
+from tests.services.postgres import PostgresServer, find_binaries
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ async def docker_state_dir(state_dir: Path) -> AsyncIterator[Path]:
     async with _docker(state_dir) as engine:
         left = [each.name for each in await engine.list({}) if each.name not in before]
     assert [name for name in left if name.startswith("sbx-")] == []
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run. Tests name their databases so that none meet."""
+    if find_binaries() is None:
+        pytest.skip("no PostgreSQL server: install the package postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = PostgresServer(folder).create().start()
+    try:
+        yield server
+    finally:
+        server.stop(mode="immediate")
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["in_process", pytest.param("docker", marks=pytest.mark.docker)])

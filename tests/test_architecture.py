@@ -13,11 +13,17 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ["tool_plugins", "container_runtime", "sandbox_sdk", "mcp_server"]
 
 # A library enters at its door and nowhere else.
-DOORS = {
-    "docker": "container_runtime.engines.docker",
-    "httptools": "container_runtime.wire",
-    "mcp": "mcp_server",
-    "sqlalchemy": "sandbox_sdk.state",
+DOORS: dict[str, tuple[str, ...]] = {
+    "docker": ("container_runtime.engines.docker",),
+    "httptools": ("container_runtime.wire",),
+    "jwt": ("sandbox_sdk.databases.qdrant",),
+    "mcp": ("mcp_server",),
+    "neo4j": ("sandbox_sdk.databases.neo4j",),
+    "psycopg": ("sandbox_sdk.databases.postgres",),
+    "qdrant_client": ("sandbox_sdk.databases.qdrant",),
+    "scramp": ("sandbox_sdk.databases.postgres",),
+    "sqlalchemy": ("sandbox_sdk.state", "sandbox_sdk.databases"),
+    "yaml": ("sandbox_sdk.documents",),
 }
 
 # What is copied into the image: it finds the standard library and the action server's wheels.
@@ -208,7 +214,18 @@ def test_every_module_and_public_name_says_what_it_is(name: str) -> None:
     assert silent == []
 
 
-HEAVY = ["docker", "mcp", "requests", "sqlalchemy", "starlette", "uvicorn"]
+HEAVY = [
+    "docker",
+    "mcp",
+    "neo4j",
+    "psycopg",
+    "qdrant_client",
+    "requests",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+    "yaml",
+]
 
 
 @pytest.mark.parametrize("statement", ["import sandbox_sdk", "from sandbox_sdk.models import *"])

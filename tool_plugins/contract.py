@@ -144,9 +144,11 @@ class ToolDefinition:
     """A tool as every floor sees it.
 
     `name` is `plugin.verb`; `executor` is `module:function`, imported by name inside the container
-    and never on the host. `arguments` and `result` are pydantic models; `description` is written
-    for a language model. `timeout_argument` names the argument that carries the tool's own
-    deadline in seconds, where it has one; the transport waits longer than that.
+    and never on the host. A tool with `broker` set has no executor: what it needs (credentials)
+    must not enter the container, so the broker of that name does its work on the host.
+    `arguments` and `result` are pydantic models; `description` is written for a language model.
+    `timeout_argument` names the argument that carries the tool's own deadline in seconds, where it
+    has one; the transport waits longer than that.
     """
 
     name: str
@@ -154,8 +156,9 @@ class ToolDefinition:
     arguments: type[Arguments]
     result: type[Result]
     annotations: Annotations
-    executor: str
+    executor: str = ""
     timeout_argument: str | None = None
+    broker: Literal["database"] | None = None
 
     @property
     def mcp_name(self) -> str:

@@ -1,0 +1,1 @@
+"""Neo4j: an instance per sandbox, and its access mode."""

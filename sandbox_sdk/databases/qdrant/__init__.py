@@ -1,0 +1,1 @@
+"""Qdrant: collections per sandbox, embedded or on a server."""

@@ -1,0 +1,1 @@
+"""SQLite: one file per sandbox; the authorizer of its connection enforces permission."""
