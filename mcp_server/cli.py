@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _add_engine(image_commands.add_parser("build", help="build it, if its inputs changed"))
     _add_engine(commands.add_parser("doctor", help="say what this host and engine can do"))
     tools = commands.add_parser("tools", help="list the tools, each with its origin")
+    _add_databases(tools)
     _add_extension(tools)
     _add_engine(tools)
     sandboxes = commands.add_parser("sandboxes", help="the sandboxes of this machine")
@@ -94,8 +95,23 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     limits.add_argument("--memory-mb", type=int)
     limits.add_argument("--disk-mb", type=int)
     limits.add_argument("--pids", type=int)
+    databases = serve.add_argument_group("databases of each sandbox")
+    _add_databases(databases)
     _add_extension(serve)
     _add_engine(serve)
+
+
+def _add_databases(command: "argparse._ActionsContainer") -> None:
+    command.add_argument(
+        "--database-access",
+        metavar="FILE",
+        help="a YAML file that says which databases sandboxes have, and what they may do there",
+    )
+    command.add_argument(
+        "--database-population",
+        metavar="FILE",
+        help="a YAML file that says what these databases hold at first",
+    )
 
 
 def _add_extension(command: argparse.ArgumentParser) -> None:

@@ -107,6 +107,8 @@ def _server(arguments: argparse.Namespace) -> SandboxServer:
 def _group(arguments: argparse.Namespace) -> SandboxGroup:
     return SandboxGroup(
         compute_resources=_resources(arguments),
+        database_access=getattr(arguments, "database_access", None),
+        initial_database_population_config=getattr(arguments, "database_population", None),
         engine=arguments.engine,
         state_dir=arguments.state_dir,
         report=report,

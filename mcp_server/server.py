@@ -17,7 +17,7 @@ from mcp.server.subscriptions import (
 )
 from mcp.shared.exceptions import MCPError
 
-from sandbox_sdk import SandboxGroup
+from sandbox_sdk import SandboxGroup, ToolRegistry
 
 from .calls import SandboxCalls
 from .catalog import Catalog, CatalogEntry, tool_of
@@ -43,6 +43,17 @@ timeout_s hands back a process_id: read it with terminal_read, end it with termi
 non-zero exit code is a result, not an error."""
 
 
+DATABASE_INSTRUCTIONS = """\
+ The sandbox also has databases, with rights that the database itself enforces: begin with \
+database_list, then database_schema. What is refused there cannot be worked around."""
+
+
+def instructions_for(registry: ToolRegistry) -> str:
+    """What a model is told of the server as a whole."""
+    databases = any(definition.broker == "database" for definition in registry)
+    return INSTRUCTIONS + (DATABASE_INSTRUCTIONS if databases else "")
+
+
 class SandboxServer(Server[dict[str, Any]]):
     """Serves the tools of one sandbox group, and what extensions add."""
 
@@ -58,7 +69,7 @@ class SandboxServer(Server[dict[str, Any]]):
             "sandbox-sdk",
             title="Sandbox SDK",
             version=version("sandbox-sdk"),
-            instructions=INSTRUCTIONS,
+            instructions=instructions_for(self.door.registry),
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self._listen,
@@ -102,9 +113,8 @@ class SandboxServer(Server[dict[str, Any]]):
             tool = tool_of(definition, with_sandbox_id=False)
             self.catalog.add(CatalogEntry(tool, handler, BUILT_IN))
         for definition in self.door.registry:
-            origin = definition.executor.partition(":")[0]
             tool = tool_of(definition)
-            self.catalog.add(CatalogEntry(tool, calls.handler(definition), origin))
+            self.catalog.add(CatalogEntry(tool, calls.handler(definition), definition.origin))
 
     async def _list_tools(
         self, _ctx: Context, _params: types.PaginatedRequestParams | None

@@ -32,11 +32,16 @@ from .config import Settings
 from .group import SandboxGroup
 from .models import (
     LOCAL,
+    Access,
     Action,
     ActionEvent,
     Attachment,
     ChangeEvent,
     ComputeResources,
+    ConnectionPool,
+    Database,
+    DatabaseAccess,
+    DatabaseLimits,
     EffectiveLimit,
     GoneCause,
     GroupLimits,
@@ -48,6 +53,7 @@ from .models import (
     ProgressEvent,
     SandboxInfo,
     SandboxState,
+    TableAccess,
     ToolFailure,
 )
 from .recovery import Recovered
@@ -55,13 +61,18 @@ from .sandbox import Sandbox
 
 __all__ = (
     "LOCAL",
+    "Access",
     "Action",
     "ActionEvent",
     "Attachment",
     "ChangeEvent",
     "ComputeResources",
     "ConfigurationError",
+    "ConnectionPool",
     "Container",
+    "Database",
+    "DatabaseAccess",
+    "DatabaseLimits",
     "EffectiveLimit",
     "Engine",
     "EngineError",
@@ -88,6 +99,7 @@ __all__ = (
     "SandboxState",
     "SandboxStateError",
     "Settings",
+    "TableAccess",
     "ToolCallError",
     "ToolDefinition",
     "ToolFailure",

@@ -44,6 +44,11 @@ class Settings:
         )
 
 
+def environment() -> Mapping[str, str]:
+    """The environment of this process, for `${NAME}` in files of settings."""
+    return os.environ
+
+
 def _default_state_dir(environment: Mapping[str, str]) -> Path:
     if os.geteuid() == 0:
         return ROOT_STATE_DIR

@@ -44,7 +44,7 @@ class FilesystemTools:
         format: Literal["text", "base64"] = "text",
     ) -> results.ReadResult:
         """Reads a file as numbered lines, or its bytes as base64."""
-        return await _call(results.ReadResult, "filesystem.read", locals())
+        return await call(results.ReadResult, "filesystem.read", locals())
 
     async def write(
         self,
@@ -57,7 +57,7 @@ class FilesystemTools:
         executable: bool | None = None,
     ) -> results.WriteResult:
         """Writes a whole file, or adds to its end."""
-        return await _call(results.WriteResult, "filesystem.write", locals())
+        return await call(results.WriteResult, "filesystem.write", locals())
 
     async def edit(
         self,
@@ -68,7 +68,7 @@ class FilesystemTools:
         expected_sha256: str | None = None,
     ) -> results.EditResult:
         """Replaces exact pieces of text: all edits are applied, or none."""
-        return await _call(results.EditResult, "filesystem.edit", locals())
+        return await call(results.EditResult, "filesystem.edit", locals())
 
     async def list(
         self,
@@ -80,11 +80,11 @@ class FilesystemTools:
         max_entries: int = 500,
     ) -> results.ListResult:
         """Lists a folder, level by level, or describes one file."""
-        return await _call(results.ListResult, "filesystem.list", locals())
+        return await call(results.ListResult, "filesystem.list", locals())
 
     async def glob(self, pattern: str, *, path: str = ".", limit: int = 200) -> results.GlobResult:
         """Finds files by a pattern of their path, newest first."""
-        return await _call(results.GlobResult, "filesystem.glob", locals())
+        return await call(results.GlobResult, "filesystem.glob", locals())
 
     async def grep(
         self,
@@ -101,17 +101,17 @@ class FilesystemTools:
         offset: int = 0,
     ) -> results.GrepResult:
         """Searches the content of files."""
-        return await _call(results.GrepResult, "filesystem.grep", locals())
+        return await call(results.GrepResult, "filesystem.grep", locals())
 
     async def move(
         self, source: str, destination: str, *, copy: bool = False, overwrite: bool = False
     ) -> results.MoveResult:
         """Moves, renames or copies a file or folder."""
-        return await _call(results.MoveResult, "filesystem.move", locals())
+        return await call(results.MoveResult, "filesystem.move", locals())
 
     async def delete(self, path: str, *, recursive: bool = False) -> results.DeleteResult:
         """Deletes a file, a link, or a folder."""
-        return await _call(results.DeleteResult, "filesystem.delete", locals())
+        return await call(results.DeleteResult, "filesystem.delete", locals())
 
 
 class CommandStream:
@@ -137,7 +137,7 @@ class CommandStream:
             if isinstance(event, OutputEvent):
                 yield event
             elif isinstance(event, ObservationEvent):
-                self._result = _unwrap(terminal.RunResult, event.observation)
+                self._result = unwrap(terminal.RunResult, event.observation)
 
     async def aclose(self) -> None:
         """Ends the command, if it still runs."""
@@ -171,7 +171,7 @@ class TerminalTools:
         on_timeout: Literal["kill", "background"] = "kill",
     ) -> terminal.RunResult:
         """Runs a command with bash. A non-zero exit code is an ordinary result."""
-        return await _call(terminal.RunResult, "terminal.run", locals())
+        return await call(terminal.RunResult, "terminal.run", locals())
 
     def stream(
         self,
@@ -201,7 +201,7 @@ class TerminalTools:
         max_chars: int = 20_000,
     ) -> terminal.ReadResult:
         """Returns output of a process that was not shown yet, and its status."""
-        return await _call(terminal.ReadResult, "terminal.read", locals())
+        return await call(terminal.ReadResult, "terminal.read", locals())
 
     async def write(
         self,
@@ -215,7 +215,7 @@ class TerminalTools:
         max_chars: int = 20_000,
     ) -> terminal.ReadResult:
         """Types into a process and returns its answer."""
-        return await _call(terminal.ReadResult, "terminal.write", locals())
+        return await call(terminal.ReadResult, "terminal.write", locals())
 
     async def kill(
         self,
@@ -226,11 +226,11 @@ class TerminalTools:
         grace_s: float = 3.0,
     ) -> terminal.KillResult:
         """Ends a process, or a session, with all its descendants."""
-        return await _call(terminal.KillResult, "terminal.kill", locals())
+        return await call(terminal.KillResult, "terminal.kill", locals())
 
     async def list(self) -> terminal.ListResult:
         """Lists the processes and sessions there are."""
-        return await _call(terminal.ListResult, "terminal.list", locals())
+        return await call(terminal.ListResult, "terminal.list", locals())
 
 
 def _split(method_locals: dict[str, Any]) -> tuple[Executes, dict[str, Any]]:
@@ -239,12 +239,13 @@ def _split(method_locals: dict[str, Any]) -> tuple[Executes, dict[str, Any]]:
     return given.pop("self")._sandbox, given
 
 
-async def _call(result: type[Answer], tool: str, method_locals: dict[str, Any]) -> Answer:
+async def call(result: type[Answer], tool: str, method_locals: dict[str, Any]) -> Answer:
+    """Runs a tool with the arguments of the typed method that calls this."""
     sandbox, given = _split(method_locals)
-    return _unwrap(result, await sandbox.execute(tool, given))
+    return unwrap(result, await sandbox.execute(tool, given))
 
 
-def _unwrap(result: type[Answer], observation: Observation) -> Answer:
+def unwrap(result: type[Answer], observation: Observation) -> Answer:
     """The typed result, or the tool's failure raised."""
     failure = observation.error
     if failure is not None:

@@ -16,7 +16,9 @@ from tool_plugins.errors import SandboxError, SandboxStateError
 from tool_plugins.registry import ToolRegistry, load_registry
 
 from .clock import Clock, SystemClock
-from .config import Settings
+from .config import Settings, environment
+from .databases.access import Access, DatabaseAccess
+from .databases.configuration import configure, override, tools_for
 from .members import Members
 from .models import LOCAL, GroupLimits, Principal, SandboxInfo
 from .opening import leave, open_services
@@ -44,6 +46,10 @@ class SandboxGroup:
     the same `name` on the same state adopts them, as long as their leases hold.
     `resource_limits` takes the fields of `GroupLimits`. `report` gets lines of progress while the
     image is built; without it they go to the standard error.
+
+    `database_access` says which databases the sandboxes have: a `DatabaseAccess`, its fields as a
+    mapping, or the path of a YAML file with them. `initial_database_population_config` is the
+    path of the YAML file that says what they start with.
     """
 
     def __init__(
@@ -52,9 +58,9 @@ class SandboxGroup:
         compute_resources: ComputeResources | None = None,
         resource_limits: Mapping[str, Any] | GroupLimits | None = None,
         tools: Any = None,
-        database_access: Any = None,
+        database_access: DatabaseAccess | Mapping[str, Any] | Path | str | None = None,
         auth_config: Any = None,
-        initial_database_population_config: Any = None,
+        initial_database_population_config: Path | str | None = None,
         engine: str | Engine | None = None,
         state_dir: Path | str | None = None,
         state_url: str | None = None,
@@ -65,16 +71,15 @@ class SandboxGroup:
         clock: Clock | None = None,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
-        refuse_unavailable(
-            tools=tools,
-            database_access=database_access,
-            auth_config=auth_config,
-            initial_database_population_config=initial_database_population_config,
-        )
+        refuse_unavailable(tools=tools, auth_config=auth_config)
         self.name = check_name(name)
         self.limits = GroupLimits.parse(resource_limits)
         self.compute_resources = check_resources(compute_resources, ComputeResources())
-        self.registry = load_registry() if registry is None else registry
+        self._databases = configure(
+            database_access, initial_database_population_config, environment()
+        )
+        chosen = load_registry() if registry is None else registry
+        self.registry = ToolRegistry([*chosen, *tools_for(self._databases.access)])
         self._settings = Settings.load(
             state_dir=state_dir,
             state_url=state_url,
@@ -118,6 +123,7 @@ class SandboxGroup:
                 self._settings,
                 opened,
                 engine=self._engine,
+                databases=self._databases,
                 registry=self.registry,
                 clock=self._clock,
                 report=self._report,
@@ -157,10 +163,15 @@ class SandboxGroup:
         compute_resources: ComputeResources | None = None,
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
+        database_access: Mapping[str, Access | str] | None = None,
     ) -> Sandbox:
         """A sandbox that is written down but not started: `await sandbox.start()`.
 
+        `database_access` names what this sandbox may do with databases of the group, where that
+        differs: `{"shop": "read", "notes": "none"}`, or an `Access` for finer rules.
+
         Raises:
+            ConfigurationError: an argument is wrong.
             QuotaError: the group's limits leave no room.
             SandboxStateError: the principal has a live sandbox of that name.
         """
@@ -170,6 +181,7 @@ class SandboxGroup:
             resources=check_resources(compute_resources, self.compute_resources),
             environment=environment,
             idle_timeout_s=idle_timeout_s,
+            database_access=override(self._databases.access, database_access),
         )
 
     async def get_sandbox(self, sandbox_id: str, *, principal: Principal = LOCAL) -> Sandbox:

@@ -6,7 +6,7 @@ state changes before anything is awaited: whoever ends first wins, and everybody
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from container_runtime.connection import Connection, ConnectionLost
@@ -21,6 +21,7 @@ from tool_plugins.errors import (
     SandboxStateError,
 )
 
+from .databases.access import Access
 from .lease import Lease
 from .models import SandboxState
 from .records import SandboxRecord
@@ -54,7 +55,8 @@ class Lifecycle:
         record: SandboxRecord,
         services: Services,
         lease: Lease,
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        database_access: Mapping[str, Access] | None = None,
     ) -> None:
         self.record = record
         self.lease = lease
@@ -62,7 +64,8 @@ class Lifecycle:
         self.when_removed: Callable[[Lifecycle], None] = lambda _life: None
         self._registered = False
         self._services = services
-        self._environment = environment or {}
+        self._environment = dict(environment or {})
+        self._database_access = database_access or {}
         self._container: Container | None = None
         self._connection: Connection | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -138,6 +141,7 @@ class Lifecycle:
         written = await self._services.state.add_sandbox(self.record)
         self._registered = True
         self.record = replace(self.record, agent_uid=written.agent_uid)
+        await self._services.databases.restrict(self.record.id, self._database_access)
 
     def adopt(
         self,
@@ -275,8 +279,11 @@ class Lifecycle:
                 await asyncio.shield(self._marking)
             if self._connection is not None:
                 await self._connection.aclose()
+            # First its transactions, which may hold up others; then what takes longer.
+            await self._services.databases.close(self.record.id)
             if self._registered:
                 await self._services.engine.remove(self.record.id)
+                await self._services.databases.drop(self.record.id)
             at = self._services.clock.wall()
             await self._services.state.mark_removed(self.record.id, at=at)
         except SandboxError as exc:

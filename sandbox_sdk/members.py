@@ -9,6 +9,7 @@ from container_runtime.engine import Container
 from container_runtime.spec import ComputeResources, EffectiveLimit
 from tool_plugins.errors import SandboxGoneError, SandboxNotFoundError
 
+from .databases.access import Access
 from .lease import Lease
 from .lifecycle import Lifecycle
 from .models import GroupLimits, Principal, SandboxState
@@ -44,13 +45,14 @@ class Members:
         resources: ComputeResources,
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
+        database_access: Mapping[str, Access] | None = None,
     ) -> Sandbox:
         """Reserves room, then writes the row. See `SandboxGroup.create_sandbox`."""
         variables = check_environment(environment)
         resources = self._services.engine.settle(resources)
         record = self._new_record(name, principal, resources, idle_timeout_s)
         check_room(self._limits, self._promised(), resources)
-        life = Lifecycle(record, self._services, self._lease(record), variables)
+        life = Lifecycle(record, self._services, self._lease(record), variables, database_access)
         sandbox = self._add(principal, life)
         writing = self._services.tasks.spawn(life.register(), name=f"register {record.id}")
         try:

@@ -25,14 +25,27 @@ from tool_plugins.contract import (
 )
 from tool_plugins.errors import ConfigurationError, GoneCause
 
+from .databases.access import (
+    Access,
+    ConnectionPool,
+    Database,
+    DatabaseAccess,
+    DatabaseLimits,
+    TableAccess,
+)
+
 __all__ = (
     "LOCAL",
+    "Access",
     "Action",
     "ActionEvent",
     "Attachment",
     "ChangeEvent",
     "ComputeResources",
+    "ConnectionPool",
+    "Database",
     "DatabaseAccess",
+    "DatabaseLimits",
     "EffectiveLimit",
     "GoneCause",
     "GroupLimits",
@@ -44,6 +57,7 @@ __all__ = (
     "ProgressEvent",
     "SandboxInfo",
     "SandboxState",
+    "TableAccess",
     "ToolFailure",
 )
 
@@ -132,13 +146,3 @@ class SandboxInfo(Value):
     ended_at: datetime | None = None
     end_cause: GoneCause | None = None
     limits: tuple[EffectiveLimit, ...] = ()
-
-
-class DatabaseAccess:
-    """Which databases a sandbox may use. Cannot be made in this version."""
-
-    def __init__(self, *_args: object, **_settings: object) -> None:
-        raise ConfigurationError(
-            "DatabaseAccess is not available in this version",
-            hint="leave database_access out",
-        )

@@ -11,6 +11,9 @@ from tool_plugins.registry import ToolRegistry
 
 from .clock import Clock
 from .config import Settings
+from .databases.broker import Broker
+from .databases.configuration import Configured
+from .databases.provisioner import Place
 from .liveness import ServerLock
 from .records import ServerRecord
 from .recovery import home_of
@@ -22,17 +25,22 @@ async def open_services(
     opened: AsyncExitStack,
     *,
     engine: Engine | None,
+    databases: Configured,
     registry: ToolRegistry,
     clock: Clock,
     report: Report,
 ) -> Services:
-    """Engine, image, state and this server's lock and row; `opened` closes what was opened."""
+    """Engine, image, databases, state, this server's lock and row; `opened` closes all of them."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     if engine is None:
         engine = await asyncio.to_thread(_load_engine, settings)
     opened.push_async_callback(engine.aclose)
     await engine.connect()
     await engine.ensure_image(report)
+    place = Place(settings.state_dir / "databases", engine, report)
+    broker = Broker(databases, place)
+    opened.push_async_callback(broker.aclose)
+    await broker.open()
     # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
     state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
     state = await state_module.State.open(settings.state_url)
@@ -41,6 +49,7 @@ async def open_services(
         server_id=f"srv-{secrets.token_hex(8)}",
         engine=engine,
         state=state,
+        databases=broker,
         registry=registry,
         clock=clock,
     )

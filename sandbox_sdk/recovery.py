@@ -56,6 +56,7 @@ class Recovery:
             if server.id != self._services.server_id:
                 await self._settle(server, found)
         await self._remove_strays(found)
+        await self._remove_databases(found)
         if found.adopted or found.removed:
             logger.info("adopted %s, removed %s", found.adopted, found.removed)
         return found
@@ -134,9 +135,21 @@ class Recovery:
             if container.name not in known:
                 await self._remove(container.name, found)
 
+    async def _remove_databases(self, found: Recovered) -> None:
+        """Copies of sandboxes that are gone, on servers that only this group's settings reach.
+
+        A server may be shared with other installations: what no row of ours names is theirs.
+        """
+        copies = await self._services.databases.copies()
+        known = {record.id for record in await self._services.state.list_unremoved()}
+        for sandbox_id in copies - known:
+            if await self._services.state.get_sandbox(sandbox_id) is not None:
+                await self._remove(sandbox_id, found)
+
     async def _remove(self, name: str, found: Recovered) -> bool:
         try:
             await self._services.engine.remove(name)
+            await self._services.databases.drop(name)
         except SandboxError as exc:
             logger.warning("sandbox %s cannot be removed now: %s", name, exc)
             found.left.append(name)

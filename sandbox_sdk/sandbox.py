@@ -1,11 +1,13 @@
 """What a caller holds: one sandbox to act in."""
 
+import asyncio
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pydantic import ValidationError
@@ -36,6 +38,7 @@ from .models import Principal, SandboxInfo, SandboxState
 from .services import Services
 
 if TYPE_CHECKING:
+    from .databases.facades import DatabaseTools, VectorTools
     from .facades import FilesystemTools, TerminalTools
 
 ACTION_TIMEOUT_S = 120.0
@@ -96,6 +99,20 @@ class Sandbox:
         from .facades import TerminalTools
 
         return TerminalTools(self)
+
+    @cached_property
+    def database(self) -> "DatabaseTools":
+        """The database tools as typed methods."""
+        from .databases.facades import DatabaseTools
+
+        return DatabaseTools(self)
+
+    @cached_property
+    def vector(self) -> "VectorTools":
+        """The vector tools as typed methods."""
+        from .databases.facades import VectorTools
+
+        return VectorTools(self)
 
     def info(self) -> SandboxInfo:
         """All that is known of it, from memory."""
@@ -162,6 +179,8 @@ class Sandbox:
         deadline = timeout_s or _deadline(definition, action.args)
         try:
             async with self._use() as connection:
+                if definition.broker is not None:
+                    return await self._ask_databases(action, deadline)
                 observation = await connection.execute(action, timeout_s=deadline)
                 return _checked(definition, action, observation)
         except (TimeoutError, ConnectionLost) as exc:
@@ -181,6 +200,9 @@ class Sandbox:
         action, definition, failure = self._prepare(action, args)
         if failure is not None:
             yield ObservationEvent(observation=_refused(action, failure))
+            return
+        if definition.broker is not None:
+            yield ObservationEvent(observation=await self.execute(action, timeout_s=timeout_s))
             return
         deadline = timeout_s or _deadline(definition, action.args)
         try:
@@ -268,6 +290,35 @@ class Sandbox:
             connection.watch(path, recursive=recursive) as changes,
         ):
             yield changes
+
+    async def reset_database(self, name: str) -> None:
+        """Gives the sandbox a fresh copy of a database; what it wrote is lost.
+
+        Raises:
+            ToolCallError: there is none of that name, or it is shared.
+        """
+        self._life.connection()
+        with self._life.lease.hold():
+            try:
+                await self._services.databases.session(self.id, self.upload).reset(name)
+            except ToolError as exc:
+                raise ToolCallError(
+                    exc.code, exc.message, hint=exc.hint, details=exc.details
+                ) from exc
+
+    async def _ask_databases(self, action: Action, deadline_s: float) -> Observation:
+        """The host's own part: credentials must not enter the container."""
+        begun = monotonic()
+        answer: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(deadline_s):
+                session = self._services.databases.session(self.id, self.upload)
+                answer["data"] = await session.execute(action.tool, action.args)
+        except ToolError as exc:
+            answer["error"] = ToolFailure.model_validate(exc.as_dict())
+        return Observation(
+            action_id=action.id, tool=action.tool, duration_s=monotonic() - begun, **answer
+        )
 
     def _prepare(
         self, action: Action | str, args: Mapping[str, Any] | None

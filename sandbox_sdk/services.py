@@ -12,6 +12,7 @@ from .clock import Clock
 from .tasks import Tasks
 
 if TYPE_CHECKING:
+    from .databases.broker import Broker
     from .state import State
 
 INSTALLATION_LABEL = "sandbox-sdk.installation"
@@ -30,6 +31,7 @@ class Services:
     server_id: str
     engine: Engine
     state: "State"
+    databases: "Broker"
     registry: ToolRegistry
     clock: Clock
     tasks: Tasks = field(default_factory=Tasks)

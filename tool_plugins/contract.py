@@ -161,6 +161,11 @@ class ToolDefinition:
     broker: Literal["database"] | None = None
 
     @property
+    def origin(self) -> str:
+        """The module that brought the tool: its executor's, or that of its arguments."""
+        return self.executor.partition(":")[0] or self.arguments.__module__
+
+    @property
     def mcp_name(self) -> str:
         """The name over MCP: the dot becomes an underscore."""
         return self.name.replace(".", "_")

@@ -59,8 +59,8 @@ class ToolRegistry:
         taken = next((t for t in self._tools.values() if t.mcp_name == definition.mcp_name), None)
         if taken is not None:
             raise ConfigurationError(
-                f"tool {name!r} of {definition.executor!r} clashes with {taken.name!r} "
-                f"of {taken.executor!r}"
+                f"tool {name!r} of {definition.origin!r} clashes with {taken.name!r} "
+                f"of {taken.origin!r}"
             )
         reserved = RESERVED_ARGUMENTS & definition.arguments.model_fields.keys()
         if reserved:

@@ -5,13 +5,20 @@ import inspect
 import pytest
 
 from sandbox_sdk import SandboxGroup, SandboxStateError, ToolCallError
+from sandbox_sdk.databases.facades import DatabaseTools, VectorTools
 from sandbox_sdk.facades import CommandStream, FilesystemTools, TerminalTools
 from tests.fakes import eventually
 from tool_plugins.contract import ToolDefinition
+from tool_plugins.database.definition import TOOLS
 from tool_plugins.registry import load_registry
 
-FACADES = {"filesystem": FilesystemTools, "terminal": TerminalTools}
-DEFINITIONS = {definition.name: definition for definition in load_registry()}
+FACADES = {
+    "filesystem": FilesystemTools,
+    "terminal": TerminalTools,
+    "database": DatabaseTools,
+    "vector": VectorTools,
+}
+DEFINITIONS = {definition.name: definition for definition in (*load_registry(), *TOOLS)}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=DEFINITIONS)

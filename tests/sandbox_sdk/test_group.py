@@ -26,20 +26,10 @@ from tests.sandbox_sdk.conftest import MakeGroup
 ANNA, BERT = Principal(subject="anna"), Principal(subject="bert")
 
 
-@pytest.mark.parametrize(
-    "argument",
-    ["tools", "database_access", "auth_config", "initial_database_population_config"],
-)
+@pytest.mark.parametrize("argument", ["tools", "auth_config"])
 def test_what_is_not_built_yet_is_refused_by_name(argument: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{argument} is not available"):
         SandboxGroup(**{argument: ["something"]})  # type: ignore[arg-type]
-
-
-def test_a_database_access_cannot_be_made() -> None:
-    from sandbox_sdk.models import DatabaseAccess
-
-    with pytest.raises(ConfigurationError, match="not available"):
-        DatabaseAccess(url="postgresql://")
 
 
 @pytest.mark.parametrize(

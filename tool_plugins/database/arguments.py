@@ -1,10 +1,38 @@
 """Arguments of the database and vector tools. Host side only."""
 
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tool_plugins.contract import Arguments
+
+
+def plain(value: Any) -> Any:
+    """A value of a Python caller as JSON; what comes over MCP is JSON already.
+
+    Raises:
+        ValueError: it is of a type that no database parameter can have.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes() | bytearray() | memoryview():
+            return {"base64": base64.b64encode(value).decode()}
+        case Decimal() | UUID():
+            return str(value)
+        case date() | datetime() | time():
+            return value.isoformat()
+        case Mapping():
+            return {str(key): plain(part) for key, part in value.items()}
+        case Sequence():
+            return [plain(part) for part in value]
+    raise ValueError(f"a {type(value).__name__} cannot be a parameter")
+
 
 Params = list[Any] | dict[str, Any]
 
@@ -22,6 +50,7 @@ QueryText = Annotated[
 ]
 QueryParams = Annotated[
     Params | None,
+    BeforeValidator(plain),
     Field(
         description="Values for the placeholders: a list for $1, $2; an object for $name. "
         'Binary values are {"base64": "..."}.'

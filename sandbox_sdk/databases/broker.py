@@ -1,0 +1,168 @@
+"""The databases of one started group: their provisioners, their workers, who uses what."""
+
+import asyncio
+import json
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tool_plugins.errors import ConfigurationError, EngineError, SandboxError
+
+from .access import Access
+from .configuration import Configured
+from .provisioner import Place, Provisioner, provisioner_of
+
+if TYPE_CHECKING:
+    from container_runtime.connection import UploadResult
+
+    from .session import SandboxDatabases
+    from .worker.client import Workers
+
+logger = logging.getLogger(__name__)
+
+Upload = Callable[[str, AsyncIterator[bytes]], "Awaitable[UploadResult]"]
+
+ACCESS_FILE = "access.json"
+NOTHING = Access()
+
+
+class Broker:
+    """Makes databases for sandboxes on their first use and drops them with them.
+
+    A group without databases has one too: it removes what an earlier group left of a sandbox.
+    """
+
+    def __init__(self, configured: Configured, place: Place) -> None:
+        self._configured = configured
+        self._place = place
+        self._provisioners: dict[str, Provisioner] = {}
+        self._sessions: dict[str, SandboxDatabases] = {}
+        self._workers: Workers | None = None
+
+    async def open(self) -> None:
+        """Reaches every server and prepares the templates.
+
+        Raises:
+            ConfigurationError: a server cannot hold what was configured.
+            EngineError: a server cannot be reached.
+        """
+        if not self._configured:
+            return
+        await asyncio.to_thread(self._place.folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        for database in self._configured.access.databases:
+            population = self._configured.populations.get(database.name)
+            kind = provisioner_of(database.engine)
+            self._provisioners[database.name] = kind(database, population, self._place)
+        opening = [each.open() for each in self._provisioners.values()]
+        # All are waited for: an error must not leave another half open behind it.
+        outcomes = await asyncio.gather(*opening, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                await self.aclose()
+                raise outcome
+        from .worker.client import Workers
+
+        self._workers = Workers()
+
+    async def aclose(self) -> None:
+        """Ends every worker, and with it every open transaction. Copies stay. Idempotent."""
+        await asyncio.gather(*(self.close(each) for each in list(self._sessions)))
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            await workers.aclose()
+        await asyncio.gather(*(each.aclose() for each in self._provisioners.values()))
+
+    async def restrict(self, sandbox_id: str, access: Mapping[str, Access]) -> None:
+        """Writes down what one sandbox may do, so that a restarted server knows it too."""
+        if access:
+            text = json.dumps({name: each.model_dump() for name, each in access.items()})
+            await asyncio.to_thread(_write, self._folder(sandbox_id) / ACCESS_FILE, text)
+
+    def session(self, sandbox_id: str, upload: Upload) -> "SandboxDatabases":
+        """What one sandbox has. `upload` writes a file of its workspace.
+
+        Raises:
+            ConfigurationError: the group has no databases.
+        """
+        session = self._sessions.get(sandbox_id)
+        if session is None:
+            session = self._sessions[sandbox_id] = self._make(sandbox_id, upload)
+        return session
+
+    async def close(self, sandbox_id: str) -> None:
+        """Ends a sandbox's worker; its open transactions are rolled back. Idempotent."""
+        session = self._sessions.pop(sandbox_id, None)
+        if session is not None:
+            await session.aclose()
+
+    async def drop(self, sandbox_id: str) -> None:
+        """Removes everything a sandbox has. Idempotent.
+
+        Raises:
+            EngineError: a server could not be reached; call it again.
+        """
+        await self.close(sandbox_id)
+        dropping = [each.drop(sandbox_id) for each in self._provisioners.values()]
+        outcomes = await asyncio.gather(*dropping, return_exceptions=True)
+        failed = [each for each in outcomes if isinstance(each, BaseException)]
+        for error in failed:
+            if not isinstance(error, SandboxError):
+                raise error
+        if failed:
+            raise EngineError(f"databases of {sandbox_id} are left: {failed[0]}")
+        await asyncio.to_thread(_delete, self._folder(sandbox_id))
+
+    async def copies(self) -> set[str]:
+        """The ids of all sandboxes of which a server or this host still keeps something."""
+        found = set(await asyncio.to_thread(_names, self._place.folder / "copies"))
+        for name, provisioner in self._provisioners.items():
+            try:
+                found |= await provisioner.copies()
+            except SandboxError as exc:
+                logger.warning("the copies of database %s are not known now: %s", name, exc)
+        return found
+
+    def _make(self, sandbox_id: str, upload: Upload) -> "SandboxDatabases":
+        from .session import Provisioned, SandboxDatabases
+
+        if self._workers is None:
+            raise ConfigurationError(
+                "this group has no databases", hint="give the group a database_access"
+            )
+        restricted = self._restricted(sandbox_id)
+        databases = {
+            database.name: Provisioned(
+                database.with_access(restricted.get(database.name, database.access)),
+                self._provisioners[database.name],
+            )
+            for database in self._configured.access.databases
+            if restricted.get(database.name, database.access) != NOTHING
+        }
+        return SandboxDatabases(sandbox_id, databases, self._workers, upload)
+
+    def _restricted(self, sandbox_id: str) -> dict[str, Access]:
+        try:
+            text = (self._folder(sandbox_id) / ACCESS_FILE).read_text()
+        except FileNotFoundError:
+            return {}
+        stored: dict[str, Any] = json.loads(text)
+        return {name: Access.model_validate(each) for name, each in stored.items()}
+
+    def _folder(self, sandbox_id: str) -> Path:
+        return self._place.folder / "copies" / sandbox_id
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def _delete(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _names(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()] if folder.exists() else []
