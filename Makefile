@@ -2,12 +2,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup engine image wheel demo test bench conformance lint outdated clean
+.PHONY: help setup engine services image wheel demo test bench conformance lint outdated clean
 
 python := .venv/bin/python
 # Runs a command with a container engine: the one that runs, or one started for that time.
 with_engine := $(python) .ci/engine.py run --
 image := .venv/bin/sandbox-mcp image build
+# Installs database servers, where that is possible; never starts one.
+servers := $(python) .ci/packages.py
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -18,6 +20,10 @@ setup: ## Make the environment .venv with pinned dependencies and the project in
 engine: setup ## Find a Docker Engine; install and start one where possible, and leave it running
 	@$(python) .ci/engine.py start
 
+services: setup ## Start database servers to work with; ARGS=stop ends them
+	@$(servers) postgres
+	@$(python) -m tests.services $(ARGS)
+
 image: setup ## Build the sandbox image, if its inputs changed
 	@$(with_engine) $(image)
 
@@ -25,12 +31,15 @@ wheel: setup ## Build the wheel into dist/
 	@$(python) -m build --wheel --no-isolation
 
 demo: setup ## Show the whole thing at work: a real client, a real sandbox, a real program
+	@$(servers) postgres
 	@$(with_engine) bash -c '$(image) && $(python) -m examples.demo $(ARGS)'
 
 test: setup ## Run every test; ARGS="-k name" chooses some
+	@$(servers) postgres neo4j
 	@$(with_engine) bash -c '$(image) && $(python) -m pytest $(ARGS)'
 
 bench: setup ## Hold the performance budgets; prints a table
+	@$(servers) postgres
 	@$(with_engine) bash -c '$(image) && $(python) -m tests.benchmarks $(ARGS)'
 
 conformance: setup ## Run the official MCP conformance suites (needs Node.js 22 or npm)
@@ -44,6 +53,7 @@ lint: setup ## Check style and types
 outdated: setup ## Show which pinned versions have newer releases
 	@$(python) -m pip list --outdated
 
-clean: ## Remove the environment and everything that was built
+clean: ## Remove the environment and everything that was built, and end the services
+	@[ ! -d .cache/services ] || $(python) -m tests.services stop
 	rm -rf .venv .cache build dist .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,35 +10,22 @@ stopped. Installing is done on Debian and Ubuntu as root only; anywhere else thi
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 from docker.errors import DockerException
+from packages import CACHE, PACKAGES, install, lock, may_install, missing, say, which
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache"
 LOG = CACHE / "dockerd.log"
-LOCKS = Path("/run")  # shared by every checkout: there is one engine per machine
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 SHARED_TIMEOUT_S = 1800
 
-# The command that shows a tool is there, and the package that brings it. The first two are the
-# engine; two limit the size of workspaces; the tests search with the last one outside of sandboxes
-# too. What builds the image installs itself on need.
-PACKAGES = {
-    "dockerd": "docker.io",
-    "iptables": "iptables",
-    "mkfs.ext4": "e2fsprogs",
-    "losetup": "mount",
-    "rg": "ripgrep",
-}
-ENGINE_COMMANDS = ("dockerd", "iptables")
+NEEDED = ("engine", "sandboxes")
 BY_HAND = """\
 Debian or Ubuntu:   sudo apt-get update
                     sudo apt-get install -y --no-install-recommends {packages}
@@ -48,14 +35,10 @@ another engine:     export DOCKER_HOST=unix:///path/to/docker.sock
 no permission:      sudo usermod -aG docker "$USER", then log in again"""
 
 
-def say(text: str) -> None:
-    """Prints one line of progress at once."""
-    print(f"==> {text}", flush=True)
-
-
 def fail(reason: str) -> None:
     """Ends the program with the reason and the commands that help."""
-    by_hand = BY_HAND.format(packages=" ".join(PACKAGES.values()))
+    packages = [package for group in NEEDED for package in PACKAGES[group].values()]
+    by_hand = BY_HAND.format(packages=" ".join(packages))
     print(f"error: {reason}\n\n{by_hand}", file=sys.stderr)
     sys.exit(1)
 
@@ -72,30 +55,6 @@ def engine_error() -> str | None:
         except (DockerException, OSError) as error:
             return str(error)
     return None
-
-
-def which(command: str) -> str | None:
-    """The path of a command, also when /usr/sbin is not on the path."""
-    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def is_root_on_debian() -> bool:
-    """Whether this may install packages."""
-    return os.geteuid() == 0 and which("apt-get") is not None
-
-
-def install(commands: list[str]) -> bool:
-    """Installs the packages of those of the commands that are missing; False when it cannot."""
-    missing = [PACKAGES[command] for command in commands if not which(command)]
-    if not missing:
-        return True
-    say(f"installing {' '.join(missing)}")
-    # RUNLEVEL=1 keeps the package from starting a service by itself where there is no systemd.
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    if subprocess.run(["apt-get", "update"], env=environment, check=False).returncode:
-        say("some package lists could not be fetched; going on with the others")
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
-    return subprocess.run(command, env=environment, check=False).returncode == 0
 
 
 def start_engine() -> subprocess.Popen[bytes] | None:
@@ -152,31 +111,20 @@ def ensure_engine() -> subprocess.Popen[bytes] | None:
     error = engine_error()
     if error and os.environ.get("DOCKER_HOST"):
         fail(f"no engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: {error}")
-    may_install = is_root_on_debian()
-    if may_install:  # with an engine found, only what builds the image may still be missing
-        installed = install([name for name in PACKAGES if error or name not in ENGINE_COMMANDS])
+    if may_install():  # with an engine found, only what sandboxes use may still be missing
+        installed = install(NEEDED if error else ("sandboxes",))
         if error and not installed:
             fail(f"no Docker Engine answers ({error}) and its packages could not be installed")
-    for command, package in PACKAGES.items():
-        if not (error or which(command) or command in ENGINE_COMMANDS):
-            say(f"{package} is not installed; some tests may need it")
+    for package in missing(["sandboxes"]).values() if error is None else ():
+        say(f"{package} is not installed; some tests may need it")
     if error is None:
         say("a Docker Engine answers")
         return None
-    if not may_install:
+    if not may_install():
         fail(f"no Docker Engine answers: {error}")
     process = start_engine()
     say("the Docker Engine answers")
     return process
-
-
-@contextlib.contextmanager
-def lock(name: str, mode: int) -> Iterator[int]:
-    """Holds a lock file that every run on this machine shares."""
-    folder = LOCKS if os.access(LOCKS, os.W_OK) else CACHE
-    with (folder / name).open("a") as file:
-        fcntl.flock(file, mode)
-        yield file.fileno()
 
 
 def wait_for_other_runs(handle: int) -> None:
