@@ -137,6 +137,13 @@ class Transaction(ABC):
     def explain(self, call: Call, statement: Statement) -> str:
         """The plan of a statement, which is not run."""
 
+    def savepoint(self, call: Call) -> Callable[[], None] | None:
+        """Marks this point. The answer undoes everything since; None: the engine has no such thing.
+
+        It makes a call of several statements all-or-nothing in a transaction that spans calls.
+        """
+        return None
+
     @abstractmethod
     def commit(self, call: Call) -> None:
         """Ends it for good; the connection goes back clean."""
