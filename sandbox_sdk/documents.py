@@ -30,7 +30,7 @@ from tool_plugins.errors import ConfigurationError
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 32
-MAX_VALUES = 300_000
+MAX_VALUES = 100_000
 MAX_DIGITS = 400
 MAX_EXPONENT = 308
 
@@ -141,13 +141,20 @@ def parse_document(
     try:
         root = loader.get_single_node()
     except MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        reason = ", ".join(part for part in (exc.context, exc.problem) if part)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        raise DocumentError(file, line, column, reason) from None
+        raise _syntax_error(exc, file) from None
     if root is None:
         raise DocumentError(file, 1, 1, "the document is empty")
     return Document(file, _Builder(file, exact).build(root))
+
+
+def _syntax_error(error: MarkedYAMLError, file: Path) -> DocumentError:
+    """The parser's own words; what is never closed is noticed far from where it begins."""
+    mark, start = error.problem_mark or error.context_mark, error.context_mark
+    reason = ", ".join(part for part in (error.context, error.problem) if part)
+    if mark is None:
+        return DocumentError(file, None, None, reason)
+    hint = f"it begins in line {start.line + 1}" if start and start.line < mark.line else ""
+    return DocumentError(file, mark.line + 1, mark.column + 1, reason, hint=hint)
 
 
 def _decode(source: bytes, file: Path) -> str:
