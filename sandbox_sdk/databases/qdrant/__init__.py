@@ -1,1 +1,1 @@
-"""Qdrant: collections per sandbox, embedded or on a server."""
+"""Qdrant: embedded (a file per sandbox) or a server (collections and a token per sandbox)."""
