@@ -159,11 +159,16 @@ class Hit(Result):
 
 
 class VectorSearchResult(Result):
-    """What `vector_search` returns, best first."""
+    """What `vector_search` returns, best first.
+
+    `truncated` is set if a cap left out hits that `limit` asked for. `clipped_cells` counts long
+    texts in payloads of which only the beginning is shown.
+    """
 
     hits: list[Hit]
     truncated: bool = False
-    truncated_by: Literal["bytes"] | None = None
+    truncated_by: Literal["rows", "bytes"] | None = None
+    clipped_cells: int = 0
 
 
 class VectorChangeResult(Result):
