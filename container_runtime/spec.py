@@ -13,6 +13,7 @@ LimitClass = Literal["hard", "average", "approximate", "measured-only", "none"]
 
 PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
+RUN = "/run/sandbox"
 DEFAULT_DISK_MB = 1024
 
 
@@ -106,6 +107,18 @@ class HostCapabilities(Value):
     workspace_mechanism: str = ""
     warnings: tuple[str, ...] = ()
     details: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where programs in a container find things.
+
+    `shared` is a folder of this host they find as `run`; None where the engine shares none.
+    """
+
+    workspace: str
+    run: str
+    shared: Path | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ state changes before anything is awaited: whoever ends first wins, and everybody
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from container_runtime.connection import Connection, ConnectionLost
+from container_runtime.connection import Connection, ConnectionLost, UploadResult
 from container_runtime.engine import Container
 from container_runtime.spec import ContainerSpec, EffectiveLimit
 from tool_plugins.errors import (
@@ -27,6 +28,9 @@ from .models import SandboxState
 from .records import SandboxRecord
 from .services import Services
 from .tasks import finish
+
+if TYPE_CHECKING:
+    from .databases.session import SandboxDatabases
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +147,7 @@ class Lifecycle:
         self.record = replace(self.record, agent_uid=written.agent_uid)
         await self._services.databases.restrict(self.record.id, self._database_access)
 
-    def adopt(
+    async def adopt(
         self,
         container: Container,
         connection: Connection,
@@ -154,6 +158,18 @@ class Lifecycle:
         self._container = container
         self._connection = connection
         self.limits = limits
+        await self._services.databases.expose(self.record.id, self._upload)
+
+    def databases(self) -> "SandboxDatabases":
+        """What the sandbox has of its group's databases.
+
+        Raises:
+            ConfigurationError: the group has none.
+        """
+        return self._services.databases.session(self.record.id, self._upload)
+
+    async def _upload(self, path: str, content: AsyncIterator[bytes]) -> UploadResult:
+        return await self.connection().upload(path, content)
 
     async def end(self, cause: GoneCause = GoneCause.KILLED) -> None:
         """Marks the sandbox as gone; its container is removed in the background. Idempotent."""
@@ -196,6 +212,7 @@ class Lifecycle:
         self._continue()
         container = await engine.create(self._spec())
         self._container = container
+        await self._services.databases.expose(self.record.id, self._upload)
         self._continue()
         await container.start()
         self._continue()
@@ -247,7 +264,7 @@ class Lifecycle:
             resources=self.record.resources,
             labels=self._services.labels(self.record.id),
             agent_uid=self.record.agent_uid,
-            environment=self._environment,
+            environment=self._services.databases.environment(self.record.id) | self._environment,
         )
 
     def _begin_end(self, cause: GoneCause) -> asyncio.Task[bool] | None:

@@ -62,7 +62,7 @@ class Members:
             raise
         return sandbox
 
-    def adopt(
+    async def adopt(
         self,
         record: SandboxRecord,
         container: Container,
@@ -73,7 +73,7 @@ class Members:
         kind, _, subject = record.owner.partition(":")
         principal = Principal.model_validate({"kind": kind, "subject": subject})
         life = Lifecycle(record, self._services, self._lease(record))
-        life.adopt(container, connection, limits)
+        await life.adopt(container, connection, limits)
         self._add(principal, life)
 
     async def get(self, sandbox_id: str, principal: Principal) -> Sandbox:

@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 ADOPT_TIMEOUT_S = 5.0
 
-Adopt = Callable[[SandboxRecord, Container, Connection, tuple[EffectiveLimit, ...]], None]
+Adopt = Callable[
+    [SandboxRecord, Container, Connection, tuple[EffectiveLimit, ...]], Awaitable[None]
+]
 """Takes over a running sandbox whose row already names this server."""
 
 
@@ -110,7 +112,7 @@ class Recovery:
             return False
         ours = self._services.server_id
         if await self._services.state.adopt(record.id, dead=record.server_id, by=ours):
-            self._adopt(replace(record, server_id=ours), container, connection, limits)
+            await self._adopt(replace(record, server_id=ours), container, connection, limits)
             return True
         await connection.aclose()
         return False

@@ -300,7 +300,7 @@ class Sandbox:
         self._life.connection()
         with self._life.lease.hold():
             try:
-                await self._services.databases.session(self.id, self.upload).reset(name)
+                await self._life.databases().reset(name)
             except ToolError as exc:
                 raise ToolCallError(
                     exc.code, exc.message, hint=exc.hint, details=exc.details
@@ -312,8 +312,7 @@ class Sandbox:
         answer: dict[str, Any] = {}
         try:
             async with asyncio.timeout(deadline_s):
-                session = self._services.databases.session(self.id, self.upload)
-                answer["data"] = await session.execute(action.tool, action.args)
+                answer["data"] = await self._life.databases().execute(action.tool, action.args)
         except ToolError as exc:
             answer["error"] = ToolFailure.model_validate(exc.as_dict())
         return Observation(

@@ -14,6 +14,7 @@ from container_runtime.spec import (
     EffectiveLimit,
     Endpoint,
     HostCapabilities,
+    Layout,
 )
 from tool_plugins.context import ToolContext
 from tool_plugins.contract import Annotations, Arguments, Result, ToolDefinition
@@ -137,6 +138,9 @@ class WrappedEngine(Engine):
 
     async def capabilities(self) -> HostCapabilities:
         return await self.inner.capabilities()
+
+    def layout(self, name: str) -> Layout:
+        return self.inner.layout(name)
 
     async def ensure_image(self, report: Report) -> str:
         await self.step("ensure_image")

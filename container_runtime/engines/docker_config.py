@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from container_runtime.limits import MIB, SHM_MB, spool_mb
-from container_runtime.spec import WORKSPACE, ComputeResources, ContainerSpec, EffectiveLimit
+from container_runtime.spec import RUN, WORKSPACE, ComputeResources, ContainerSpec, EffectiveLimit
 from tool_plugins.errors import ConfigurationError, EngineError
 
 PREFIX = "io.sandbox-sdk."
@@ -135,7 +135,7 @@ def _environment(spec: ContainerSpec, place: Placement) -> dict[str, str]:
         "SANDBOX_SPOOL": "/run/spool",
     }
     if place.access.reach == "unix":
-        own["SANDBOX_SOCKET"] = "/run/sandbox/control/action.sock"
+        own["SANDBOX_SOCKET"] = f"{RUN}/control/action.sock"
     else:
         own |= {"SANDBOX_LISTEN": f"0.0.0.0:{PORT}", TOKEN_VARIABLE: place.access.token}
     return {**spec.environment, **own}
@@ -242,10 +242,10 @@ def _storage(spec: ContainerSpec, place: Placement) -> dict[str, Any]:
     }
     mounts = []
     if place.run is not None:
-        mounts.append(_bind(place.run, "/run/sandbox"))
+        mounts.append(_bind(place.run, RUN))
         mounts.append(_bind(place.run / "hosts", "/etc/hosts") | {"ReadOnly": True})
     else:
-        tmpfs["/run/sandbox"] = _tmpfs(1, 0, "noexec,", mode="0711")
+        tmpfs[RUN] = _tmpfs(1, 0, "noexec,", mode="0711")
     if place.workspace is not None:
         mounts.append(_bind(place.workspace, WORKSPACE))
     else:

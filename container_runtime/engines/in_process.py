@@ -24,6 +24,7 @@ from container_runtime.spec import (
     EffectiveLimit,
     Endpoint,
     HostCapabilities,
+    Layout,
 )
 from tool_plugins.context import Host
 from tool_plugins.errors import EngineError
@@ -135,6 +136,11 @@ class InProcessEngine(Engine):
                 f"{UNLIMITED}, not even limits that are required",
             ),
         )
+
+    def layout(self, name: str) -> Layout:
+        folder = self._folder / name
+        shared = folder / "run"
+        return Layout(workspace=str(folder / "workspace"), run=str(shared), shared=shared)
 
     async def ensure_image(self, report: Report) -> str:
         return "in-process"

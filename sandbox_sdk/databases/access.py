@@ -9,7 +9,7 @@ DatabaseAccess(databases=[
 ])
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,7 +231,15 @@ class DatabaseAccess(Value):
         return next((each for each in self.databases if each.name == name), None)
 
 
-def parse_access(given: Mapping[str, Any]) -> DatabaseAccess:
+Locate = Callable[[Sequence[str | int]], str]
+"""Names the place of a field for a person."""
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return ".".join(map(str, path)) or "database_access"
+
+
+def parse_access(given: Any, locate: Locate = _dotted) -> DatabaseAccess:
     """A `DatabaseAccess` from plain data, such as a loaded YAML file.
 
     Raises:
@@ -241,7 +249,7 @@ def parse_access(given: Mapping[str, Any]) -> DatabaseAccess:
         return DatabaseAccess.model_validate(given)
     except ValidationError as exc:
         problems = (
-            f"{'.'.join(map(str, error['loc'])) or 'database_access'}: {error['msg']}"
+            f"{locate(error['loc'])}: {error['msg']}"
             for error in exc.errors(include_url=False, include_input=False)
         )
         raise ConfigurationError(f"bad database_access: {'; '.join(problems)}") from None

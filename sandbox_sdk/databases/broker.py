@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tool_plugins.errors import ConfigurationError, EngineError, SandboxError
 
-from .access import Access
+from .access import Access, Database
 from .configuration import Configured
+from .exposure import Exposure, addresses
 from .provisioner import Place, Provisioner, provisioner_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Broker:
         self._place = place
         self._provisioners: dict[str, Provisioner] = {}
         self._sessions: dict[str, SandboxDatabases] = {}
+        self._exposures: dict[str, Exposure] = {}
         self._workers: Workers | None = None
 
     async def open(self) -> None:
@@ -68,7 +70,7 @@ class Broker:
 
     async def aclose(self) -> None:
         """Ends every worker, and with it every open transaction. Copies stay. Idempotent."""
-        await asyncio.gather(*(self.close(each) for each in list(self._sessions)))
+        await asyncio.gather(*(self.close(each) for each in {*self._sessions, *self._exposures}))
         workers, self._workers = self._workers, None
         if workers is not None:
             await workers.aclose()
@@ -91,8 +93,37 @@ class Broker:
             session = self._sessions[sandbox_id] = self._make(sandbox_id, upload)
         return session
 
+    def environment(self, sandbox_id: str) -> dict[str, str]:
+        """The variables that name the databases programs in the sandbox may connect to.
+
+        Raises:
+            ConfigurationError: the engine has no way for them.
+        """
+        return addresses(self._databases(sandbox_id), self._place.engine.layout(sandbox_id))
+
+    async def expose(self, sandbox_id: str, upload: Upload) -> None:
+        """Listens for programs in the sandbox, whose container exists. Idempotent."""
+        shared = self._place.engine.layout(sandbox_id).shared
+        databases = self._databases(sandbox_id)
+        if sandbox_id in self._exposures or shared is None:
+            return
+        if not any(database.expose for database in databases):
+            return
+
+        def settings(name: str) -> Callable[[], Awaitable[Mapping[str, Any]]]:
+            async def made() -> Mapping[str, Any]:
+                return (await self.session(sandbox_id, upload).copy(name)).settings
+
+            return made
+
+        exposure = self._exposures[sandbox_id] = Exposure()
+        await exposure.open(databases, shared, settings)
+
     async def close(self, sandbox_id: str) -> None:
         """Ends a sandbox's worker; its open transactions are rolled back. Idempotent."""
+        exposure = self._exposures.pop(sandbox_id, None)
+        if exposure is not None:
+            await exposure.aclose()
         session = self._sessions.pop(sandbox_id, None)
         if session is not None:
             await session.aclose()
@@ -131,16 +162,20 @@ class Broker:
             raise ConfigurationError(
                 "this group has no databases", hint="give the group a database_access"
             )
-        restricted = self._restricted(sandbox_id)
         databases = {
-            database.name: Provisioned(
-                database.with_access(restricted.get(database.name, database.access)),
-                self._provisioners[database.name],
-            )
-            for database in self._configured.access.databases
-            if restricted.get(database.name, database.access) != NOTHING
+            database.name: Provisioned(database, self._provisioners[database.name])
+            for database in self._databases(sandbox_id)
         }
         return SandboxDatabases(sandbox_id, databases, self._workers, upload)
+
+    def _databases(self, sandbox_id: str) -> list[Database]:
+        """The databases of one sandbox, each with what this sandbox may do with it."""
+        restricted = self._restricted(sandbox_id)
+        every = (
+            database.with_access(restricted.get(database.name, database.access))
+            for database in self._configured.access.databases
+        )
+        return [database for database in every if database.access != NOTHING]
 
     def _restricted(self, sandbox_id: str) -> dict[str, Access]:
         try:

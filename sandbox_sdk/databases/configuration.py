@@ -1,6 +1,6 @@
 """Reads what a group was given about databases, and refuses it before anything happens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from tool_plugins.contract import ToolDefinition
 from tool_plugins.errors import ConfigurationError
 
 from .access import Access, Database, DatabaseAccess, parse_access
+from .exposure import check_exposed
 from .provisioner import provisioner_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SECRETS = ("url", "api_key")
 """Fields in which `${NAME}` stands for a variable of the environment."""
+PATHS = ("path", "ca_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ def configure(
     """
     parsed = _parse(access, environment)
     for database in parsed.databases:
+        check_exposed(database)
         provisioner_of(database.engine).check(database)
     if population is None:
         return Configured(parsed)
@@ -115,23 +118,29 @@ def _parse(
 
 def _load(file: Path, environment: Mapping[str, str]) -> DatabaseAccess:
     """A YAML file; relative paths in it are relative to its folder."""
-    from sandbox_sdk.documents import expand, load
+    from sandbox_sdk.documents import load_document
 
-    data = load(file)
-    databases = data.get("databases", ()) if isinstance(data, Mapping) else ()
+    document = load_document(file)
+    databases = document.data.get("databases") if isinstance(document.data, dict) else None
     for each in databases if isinstance(databases, list) else ():
-        if not isinstance(each, dict):
-            continue
-        for name in SECRETS:
-            if isinstance(each.get(name), str):
-                each[name] = expand(each[name], environment)
-        for name in ("path", "ca_file"):
-            if isinstance(each.get(name), str):
-                each[name] = str(file.parent / each[name])
-    try:
-        return parse_access(data)
-    except ConfigurationError as exc:
-        raise ConfigurationError(f"{file}: {exc.message}") from None
+        if isinstance(each, dict):
+            _resolve(each, file.parent, environment)
+
+    def locate(path: Sequence[str | int]) -> str:
+        return f"{file}:{document.line_of(path)}: {'.'.join(map(str, path)) or 'the file'}"
+
+    return parse_access(document.data, locate)
+
+
+def _resolve(fields: dict[str, Any], folder: Path, environment: Mapping[str, str]) -> None:
+    from sandbox_sdk.documents import expand
+
+    for name in SECRETS:
+        if isinstance(fields.get(name), str):
+            fields[name] = expand(fields[name], environment)
+    for name in PATHS:
+        if isinstance(fields.get(name), str):
+            fields[name] = str(folder / fields[name])
 
 
 def _rule(name: str, given: Access | str) -> Access:
