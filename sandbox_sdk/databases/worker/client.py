@@ -5,9 +5,9 @@ import json
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox_sdk.databases.provisioner import Copy
 from tool_plugins.errors import EngineError, ErrorCode, ToolError
@@ -28,6 +28,22 @@ NO_CAPS = Caps(rows=0, bytes=0, cell_chars=0)
 logger = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """Who hears what happens in a worker."""
+
+    def transaction_ended(self, transaction_id: str, reason: str) -> None:
+        """A transaction ended by itself, or was ended."""
+        ...
+
+    async def stuck(self, database: str) -> None:
+        """A call on that database does not stop; the worker is killed, its server goes on."""
+        ...
+
+    def lost(self, worker: "Worker", reason: str) -> None:
+        """The worker ended, asked to or not."""
+        ...
+
+
 class Worker:
     """One sandbox's worker process. Made by `Workers.spawn`; of no more use after `lost`."""
 
@@ -37,16 +53,14 @@ class Worker:
         pid: int,
         control: socket.socket,
         kill: Callable[[int], None],
-        on_transaction: Callable[[str, str], None],
-        on_stuck: Callable[[str], Awaitable[None]],
+        listener: Listener,
     ) -> None:
         self.name = name
         self.pid = pid
         self.lost = False
         self._control = control
         self._kill = kill
-        self._on_transaction = on_transaction
-        self._on_stuck = on_stuck
+        self._listener = listener
         self._pipes: list[Pipe] = []
         self._idle: list[Pipe] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -206,7 +220,7 @@ class Worker:
             )
         )
         self.kill("another call in it could not be stopped")
-        task = asyncio.ensure_future(self._on_stuck(database))
+        task = asyncio.ensure_future(self._listener.stuck(database))
         self._stuck_work.add(task)
         task.add_done_callback(self._stuck_work.discard)
 
@@ -221,7 +235,7 @@ class Worker:
         if packet is None:
             self._lose("it ended")
         elif {"ended", "reason"} <= packet[0].keys():
-            self._on_transaction(str(packet[0]["ended"]), str(packet[0]["reason"]))
+            self._listener.transaction_ended(str(packet[0]["ended"]), str(packet[0]["reason"]))
 
     def _break(self, reason: str) -> None:
         if not self.lost:
@@ -244,6 +258,7 @@ class Worker:
         for pipe in self._pipes:
             pipe.fail(error)
         self._gone.set()
+        self._listener.lost(self, reason)
 
 
 class Workers:
@@ -265,17 +280,8 @@ class Workers:
         async with self._lock:
             await self._living()
 
-    async def spawn(
-        self,
-        name: str,
-        *,
-        on_transaction: Callable[[str, str], None],
-        on_stuck: Callable[[str], Awaitable[None]],
-    ) -> Worker:
+    async def spawn(self, name: str, listener: Listener) -> Worker:
         """Forks a worker.
-
-        `on_transaction` hears of each transaction that ended, and why; `on_stuck` of a database
-        whose call could not be stopped, after which the worker is killed.
 
         Raises:
             EngineError: no process can be had.
@@ -289,7 +295,7 @@ class Workers:
                 ours.close()
                 raise
         self._workers = {each for each in self._workers if not each.lost}
-        worker = Worker(name, pid, ours, nursery.kill, on_transaction, on_stuck)
+        worker = Worker(name, pid, ours, nursery.kill, listener)
         self._workers.add(worker)
         return worker
 

@@ -29,6 +29,11 @@ class Pieces:
         self._abandoned = False
         self._channel: Pipe | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are pieces now."""
+        return bool(self._pieces)
+
     async def begun(self) -> None:
         """Waits for the first piece, or the end."""
         await self._changed.wait()

@@ -101,6 +101,12 @@ class Requests:
         transaction = driver.begin(
             call, read_only=arguments["read_only"], isolation=arguments["isolation"]
         )
+        try:
+            # Nobody would know of it.
+            call.check()
+        except ToolError:
+            transaction.rollback()
+            raise
         idle_s, total_s = arguments["idle_timeout_s"], arguments["total_s"]
         self._handles.add(arguments["id"], Handle(database, transaction, idle_s, total_s))
         return {}
