@@ -1,7 +1,7 @@
 """One database of one sandbox on its way to being usable: its copy, and where it is open."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,16 @@ class Attachment:
                     return worker
                 self._begin(self._attach())
             await self._finish_step()
+
+    async def settings(self) -> Mapping[str, Any]:
+        """The settings of the copy, made where there is none yet.
+
+        Raises:
+            ToolError: as `ready`.
+        """
+        await self.ready()
+        assert self._copy is not None, "what is open has a copy"
+        return self._copy.settings
 
     def renew(self, refused: Worker) -> None:
         """Has a fresh credential made, because the server took the old one no more."""

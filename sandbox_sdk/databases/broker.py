@@ -57,16 +57,17 @@ class Broker:
             population = self._configured.populations.get(database.name)
             kind = provisioner_of(database.engine)
             self._provisioners[database.name] = kind(database, population, self._place)
-        opening = [each.open() for each in self._provisioners.values()]
+        from .worker.client import Workers
+
+        engines = sorted({database.engine for database in self._configured.access.databases})
+        self._workers = Workers(f"{__package__}.{engine}.driver" for engine in engines)
+        opening = [self._workers.start(), *(each.open() for each in self._provisioners.values())]
         # All are waited for: an error must not leave another half open behind it.
         outcomes = await asyncio.gather(*opening, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 await self.aclose()
                 raise outcome
-        from .worker.client import Workers
-
-        self._workers = Workers()
 
     async def aclose(self) -> None:
         """Ends every worker, and with it every open transaction. Copies stay. Idempotent."""
@@ -112,7 +113,7 @@ class Broker:
 
         def settings(name: str) -> Callable[[], Awaitable[Mapping[str, Any]]]:
             async def made() -> Mapping[str, Any]:
-                return (await self.session(sandbox_id, upload).copy(name)).settings
+                return await self.session(sandbox_id, upload).settings(name)
 
             return made
 

@@ -86,6 +86,14 @@ class SandboxDatabases:
             raise _ending()
         return await run(arguments)
 
+    async def settings(self, database: str) -> Mapping[str, Any]:
+        """How the restricted principal connects (`Copy.settings`), for programs of the sandbox.
+
+        Raises:
+            ToolError: there is no such database, or it cannot be had now.
+        """
+        return await self._attachment(database).settings()
+
     async def reset(self, database: str) -> None:
         """Drops the copy of a database; the next call finds it as it was at first.
 
