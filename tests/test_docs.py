@@ -23,8 +23,9 @@ from tests.documents import ROOT, Block, blocks, documents, links
 from tool_plugins.registry import load_registry
 
 BIN = Path(sys.executable).parent
-# A "diagram" is drawn, not run. What is inside of `install` is run by test_packaging.py.
-LANGUAGES = {"python", "sh", "json", "toml", "diagram"}
+# A "diagram" is drawn, not run. What is inside of `install` is run by test_packaging.py, a "yaml"
+# by the tests of what reads such a file.
+LANGUAGES = {"python", "sh", "json", "toml", "yaml", "diagram"}
 TIMEOUT_S = 100
 
 
