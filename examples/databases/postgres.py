@@ -61,7 +61,11 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """Over TCP, as the superuser."""
-        return f"postgresql://{ADMIN}:{ADMIN}@127.0.0.1:{self.port}/postgres"
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """The same, of another database."""
+        return f"postgresql://{ADMIN}:{ADMIN}@127.0.0.1:{self.port}/{database}"
 
     @property
     def socket_url(self) -> str:

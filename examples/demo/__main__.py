@@ -4,20 +4,17 @@ Ends with exit code 1 when a step does not show what it claims.
 """
 
 import asyncio
-import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import closing
-from pathlib import Path
 from typing import TextIO
 
-import docker
-from mcp import Client, StdioServerParameters
+from mcp import Client
 from mcp.client.stdio import stdio_client
 
-from . import quickstart, repair, runaway, streaming, tools
+from . import databases, quickstart, repair, runaway, streaming, tools
 from .player import Clock, Player
+from .servers import containers, server
 from .stage import DemoError, Stage
 
 Scene = Callable[[Player], Awaitable[None]]
@@ -27,28 +24,17 @@ SCENES: tuple[tuple[str, Scene], ...] = (
     ("A program with a bug", repair.play),
     ("Live output of a long command", streaming.play),
     ("A command that never ends", runaway.play),
+    ("A database, and what is not allowed there", databases.play),
     ("The same from Python", quickstart.play),
 )
 SCENE_TIMEOUT_S = 120
-# An MCP client starts its servers with few variables. These say where the engine and the state are.
-PASSED_ON = ("DOCKER_", "SANDBOX_", "XDG_")
-
-
-def server(folder: str) -> StdioServerParameters:
-    """The installed command, started from a folder that is not the checkout."""
-    return StdioServerParameters(
-        command=str(Path(sys.executable).with_name("sandbox-mcp")),
-        args=["serve"],
-        env={name: text for name, text in os.environ.items() if name.startswith(PASSED_ON)},
-        cwd=folder,
-    )
 
 
 async def play(stage: Stage, log: TextIO) -> None:
     """Plays every scene over one connection, then looks for what may be left of it."""
     with tempfile.TemporaryDirectory() as folder:
         async with Client(stdio_client(server(folder), errlog=log)) as client:
-            player = Player(client, stage)
+            player = Player(client, stage, log)
             for number, (title, scene) in enumerate(SCENES, start=1):
                 stage.title(f"{number}. {title}")
                 await play_scene(player, scene)
@@ -63,15 +49,10 @@ async def play_scene(player: Player, scene: Scene) -> None:
     try:
         async with asyncio.timeout(SCENE_TIMEOUT_S):
             await scene(player)
-    except DemoError:
-        player.stage.say(f"The last answer was: {player.answer}")
+    except Exception as error:
+        if isinstance(_cause(error), DemoError):
+            player.stage.say(f"The last answer was: {player.answer}")
         raise
-
-
-def containers() -> set[str]:
-    """The names of all containers on the engine."""
-    with closing(docker.from_env()) as engine:
-        return {container.name or "" for container in engine.containers.list(all=True)}
 
 
 def main() -> int:

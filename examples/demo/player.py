@@ -4,22 +4,27 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from mcp import Client
 from mcp.shared.dispatcher import ProgressFnT
 
 from .stage import DemoError, Stage
 
+TYPED = ("command", "query", "statements")
 LiveText = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Player:
-    """A connected client and the stage its calls are shown on. Remembers the last answer."""
+    """A connected client and the stage its calls are shown on. Remembers the last answer.
+
+    `log` is where servers write theirs.
+    """
 
     client: Client
     stage: Stage
+    log: TextIO
     answer: Any = None
 
     async def call(
@@ -31,7 +36,7 @@ class Player:
             DemoError: the tool answered with an error.
         """
         if shown:
-            self.stage.call(tool, _summary(arguments), str(arguments.get("command", "")))
+            self.stage.call(tool, _summary(arguments), _typed(arguments))
         result = await self.client.call_tool(
             tool, arguments, progress_callback=_forward(on_text) if on_text else None
         )
@@ -39,6 +44,22 @@ class Player:
         if result.is_error or content is None:
             raise DemoError(f"{tool} failed: {content or result.content}")
         return content
+
+    async def refusal(self, tool: str, **arguments: Any) -> str:
+        """Calls a tool that should refuse, and returns its words without hint and details.
+
+        Raises:
+            DemoError: the tool did it.
+        """
+        self.stage.call(tool, _summary(arguments), _typed(arguments))
+        result = await self.client.call_tool(tool, arguments)
+        self.answer = result.content
+        words = "".join(getattr(block, "text", "") for block in result.content)
+        if not result.is_error:
+            raise DemoError(f"{tool} was not refused: {words}")
+        first = words.split("\nhint: ")[0].split("\ndetails: ")[0]
+        self.stage.show(first)
+        return first
 
     async def run(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Runs a command in the sandbox's terminal."""
@@ -53,12 +74,19 @@ def _forward(on_text: LiveText) -> ProgressFnT:
     return on_progress
 
 
+def _typed(arguments: dict[str, Any]) -> str:
+    """What a person would type of it: a command, a query, statements one below the other."""
+    statements = arguments.get("statements") or [arguments]
+    lines = [each.get("command") or each.get("query") or "" for each in statements]
+    return "\n".join(lines)
+
+
 def _summary(arguments: dict[str, Any]) -> str:
-    """The arguments on one line: long texts named by their length, the command left out."""
+    """The arguments on one line: long texts named by their length, what is typed left out."""
     short = {
         name: f"({len(value)} characters)" if name == "content" else value
         for name, value in arguments.items()
-        if name != "command"
+        if name not in TYPED
     }
     return json.dumps(short, ensure_ascii=False) if short else ""
 
