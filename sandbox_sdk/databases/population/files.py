@@ -111,18 +111,15 @@ class Files:
         path = self._folder / name
         try:
             real = path.resolve()
-            inside = real.is_relative_to(self._folder.resolve())
-            if not inside and not Path(name).is_absolute():
-                hint = "write an absolute path"
-                raise entry.error(f"{name!r} leads out of the folder of this file", hint=hint)
-            if not real.is_file():
-                is_there = real.exists()
-                raise entry.error(f"{path} is not a file" if is_there else f"there is no {path}")
-            found = self._read(path)
-        except (OSError, ValueError) as exc:
-            if isinstance(exc, PopulationError):
-                raise
-            raise entry.error(f"{path} cannot be read: {exc}") from exc
+            allowed = Path(name).is_absolute() or real.is_relative_to(self._folder.resolve())
+            found = self._read(path) if allowed and real.is_file() else None
+        except (OSError, RuntimeError, ValueError) as exc:  # such as a link to itself, or a NUL
+            raise entry.error(f"{name!r} cannot be read: {exc}") from exc
+        if not allowed:
+            hint = "write an absolute path"
+            raise entry.error(f"{name!r} leads out of the folder of this file", hint=hint)
+        if found is None:
+            raise entry.error(f"{path} is not a file" if real.exists() else f"there is no {path}")
         self.found.append(found)
         return found
 

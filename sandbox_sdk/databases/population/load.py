@@ -55,7 +55,7 @@ def load_population(source: Path | str, engines: Mapping[str, str]) -> dict[str,
     Raises:
         PopulationError: names file, line and reason.
     """
-    path = Path(source)
+    path = Path(source).absolute()  # rows are read later, perhaps from another folder
     try:
         document = load_document(path, exact=True)
     except DocumentError as exc:

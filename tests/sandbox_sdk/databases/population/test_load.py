@@ -216,6 +216,9 @@ BAD = {
         "leads out of",
     ),
     "a link out": ("databases:\n  shop:\n    schema: link.sql", 3, "leads out of"),
+    "a link to itself": ("databases:\n  shop:\n    schema: loop.sql", 3, "cannot be read"),
+    "a name with a NUL": ('databases:\n  shop:\n    schema: "a\\0.sql"', 3, "cannot be read"),
+    "an endless name": (f"databases:\n  shop:\n    schema: {'x' * 300}", 3, "cannot be read"),
     "an empty name": ("databases:\n  shop:\n    schema: ''", 3, "must be a text"),
     "a number as script": ("databases:\n  shop:\n    schema: [1]", 3, "must be a text"),
     "a script that is not text": ("databases:\n  shop:\n    schema: latin.sql", 1, "is not UTF-8"),
@@ -280,6 +283,7 @@ def refused(folder: Path, text: str) -> PopulationError:
     (folder / "p.yaml").write_text(text)
     (folder.parent / "other.sql").write_text("SELECT 1;")
     (folder / "link.sql").symlink_to("../other.sql")
+    (folder / "loop.sql").symlink_to("loop.sql")
     (folder / "latin.sql").write_bytes(b"-- n\xe9")
     with pytest.raises(PopulationError) as error:
         load_population(folder / "p.yaml", ENGINES)
@@ -350,6 +354,19 @@ def test_an_absolute_path_and_a_link_within_the_folder_are_fine(load: Load, fold
     population = load(f"databases: {{shop: {{schema: [{outside}, link.sql, data/../post.sql]}}}}")
 
     assert ["SELECT 9;", FILES["schema.sql"], "SELECT 1;"] == [s.text for s in population.schema]
+
+
+def test_a_relative_path_means_the_same_after_a_change_of_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "p.yaml").write_text(
+        "databases: {shop: {fixtures: [{table: t, file: data/orders.csv}]}}"
+    )
+    monkeypatch.chdir(folder)
+    population = load_population("p.yaml", ENGINES)["shop"]
+    monkeypatch.chdir("/")
+
+    assert values(population.fixtures[0]) == [{"id": "1"}]
 
 
 def digest(folder: Path, text: str, engine: str = "sqlite") -> str:
