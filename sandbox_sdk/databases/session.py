@@ -100,10 +100,16 @@ class SandboxDatabases:
         Its open transactions are rolled back.
 
         Raises:
-            ToolError: NOT_FOUND.
+            ToolError: NOT_FOUND; UNSUPPORTED for a shared database, whose data are not its own.
             SandboxError: its server failed; call it again.
         """
         attachment = self._attachment(database)
+        if attachment.database.isolation == "shared":
+            raise ToolError(
+                ErrorCode.UNSUPPORTED,
+                f"{database} is shared with other sandboxes and cannot be reset by one of them",
+                hint="only a copy can be reset",
+            )
         self._transactions.end_all("rolled back: the database was reset", database=database)
         await attachment.reset()
 
