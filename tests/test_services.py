@@ -153,8 +153,8 @@ def test_the_health_check_of_qdrant_asks_whether_it_is_ready(
             self.send_response(status or 0)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         port = server.server_port
