@@ -71,8 +71,12 @@ class QdrantProvisioner(Provisioner):
             self.place.report(f"{name}: no population names collections, so copies have none")
         if self.database.url is not None:
             await asyncio.to_thread(self._open_server)
-        known = await asyncio.to_thread(self._known)
-        rights(self.database.access, known, database=name)
+        try:
+            known = await asyncio.to_thread(self._known)
+            rights(self.database.access, known, database=name)
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def create(self, sandbox_id: str, access: Access) -> Copy:
         """See `Provisioner.create`."""

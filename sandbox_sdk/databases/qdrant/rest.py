@@ -238,6 +238,9 @@ def _read(answer: HTTPResponse, connection: HTTPConnection, ends: float) -> byte
             raise Oversized(f"qdrant's answer is larger than {MAX_ANSWER_BYTES:,} bytes")
         if connection.sock is not None:
             connection.sock.settimeout(_left(ends))
+    if answer.length:
+        raise EOFError("it ended within an answer")
+    answer.close()
     return b"".join(parts)
 
 

@@ -1,0 +1,1 @@
+"""Tests of Qdrant: embedded in every run, a server where QDRANT_URL names one."""
