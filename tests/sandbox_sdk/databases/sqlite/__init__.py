@@ -1,0 +1,1 @@
+"""Tests of SQLite as a database of sandboxes."""
