@@ -162,8 +162,9 @@ def _commit(transaction: Transaction, call: Call) -> None:
         transaction.commit(call)
     except ToolError as exc:
         if exc.code == ErrorCode.DATABASE_UNAVAILABLE and exc.details.get("sent") is not False:
-            exc.message += "; the connection was lost in the commit: it may have taken effect"
-            exc.hint = "look whether it took effect before you do it again"
+            lost = "the connection was lost in the commit: it may have taken effect"
+            hint = "look whether it took effect before you do it again"
+            raise _amended(exc, f"{exc.message}; {lost}", hint=hint) from exc
         raise
 
 
@@ -176,11 +177,11 @@ def _batch(transaction: Transaction, call: Call, statements: list[Statement]) ->
             call.check()
             done = transaction.execute(call, statement, sink)
         except ToolError as exc:
-            exc.details = {**exc.details, "index": index}
+            message = exc.message
             if len(statements) > 1:
                 place = f"statement {index + 1} of {len(statements)}"
-                exc.message = f"{place} failed, so none took effect: {exc.message}"
-            raise
+                message = f"{place} failed, so none took effect: {message}"
+            raise _amended(exc, message, index=index) from exc
         answers.append(
             {"status": done.status, "rows_affected": done.rows_affected, **sink.returned()}
         )
@@ -215,6 +216,8 @@ def _is_lost_connection(error: ToolError) -> bool:
 
 def _judged(error: ToolError) -> Exception:
     """The error itself, or that it ended the transaction."""
+    if error.details.get("ended"):
+        return TransactionOver(error, "rolled back by the database after an error")
     if error.code == ErrorCode.CONFLICT:
         return TransactionOver(error, "rolled back: it met a conflict with another transaction")
     if error.code == ErrorCode.DATABASE_UNAVAILABLE:
@@ -234,6 +237,14 @@ def _undone(error: ToolError, undo: Callable[[], None] | None) -> Exception:
                 error, f"rolled back: a failed call could not be undone: {exc.message}"
             )
     elif error.details.get("index", 0) > 0:
-        error.message += "; the whole transaction was rolled back"
-        return TransactionOver(error, "rolled back: one of several statements of a call failed")
+        message = f"{error.message}; the whole transaction was rolled back"
+        return TransactionOver(
+            _amended(error, message), "rolled back: one of several statements of a call failed"
+        )
     return error
+
+
+def _amended(error: ToolError, message: str, *, hint: str = "", **details: Any) -> ToolError:
+    """The same error, saying more."""
+    details = {**error.details, **details}
+    return ToolError(error.code, message, hint=hint or error.hint, details=details)
