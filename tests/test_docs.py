@@ -19,7 +19,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from mcp import Client, StdioServerParameters
 
+from sandbox_sdk.databases.configuration import configure
+from sandbox_sdk.documents import parse_document
 from tests.documents import ROOT, Block, blocks, documents, links
+from tool_plugins.database.definition import TOOLS
 from tool_plugins.registry import load_registry
 
 BIN = Path(sys.executable).parent
@@ -27,6 +30,7 @@ BIN = Path(sys.executable).parent
 # by the tests of what reads such a file.
 LANGUAGES = {"python", "sh", "json", "toml", "yaml", "diagram"}
 TIMEOUT_S = 100
+SHOP_URL = "postgresql://admin@db.example/shop"
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +153,30 @@ async def tool_names(target: str | StdioServerParameters) -> set[str]:
         return {tool.name for tool in (await client.list_tools()).tools}
 
 
+def check_databases(match: re.Match[str], environment: dict[str, str], folder: Path) -> None:
+    """The command takes the files that the documents show, each named in its first line."""
+    for block in blocks("yaml"):
+        if name := re.match(r"# (\S+\.yaml)\n", block.text):
+            (folder / name[1]).write_text(block.text)
+    (folder / "population.yaml").write_text("databases: {}\n")
+    listing = match[0].replace("sandbox-mcp serve", "sandbox-mcp tools")
+    printed = run(shlex.split(listing), environment | {"SHOP_URL": SHOP_URL}, folder)
+    assert "database_query" in printed
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_block_is_what_a_file_may_hold(block: Block) -> None:
+    text = block.text.replace("${SHOP_URL}", SHOP_URL)
+    document = parse_document(text.encode(), Path(str(block)))
+    if "engine:" in block.text:
+        configure(document.data, None, {})
+
+
 Check = Callable[[re.Match[str], dict[str, str], Path], None]
 RULES: tuple[tuple[str, Check], ...] = (
     (r"make (\w+)(?: .*)?", check_make),
     (r"sandbox-mcp serve --transport http", check_http_server),
+    (r"sandbox-mcp serve --database-access .*", check_databases),
     (r"claude mcp add \S+ -- (.*)", check_command),
     (r"(sandbox-mcp .*)", check_command),
     (r"python3 -m venv env|env/bin/.*", lambda *_: None),  # run by test_packaging.py
@@ -184,4 +208,4 @@ def test_client_configuration_starts_the_server(
 def test_the_tool_table_of_the_readme_is_complete() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+\.\w+)` \|", readme, re.MULTILINE)
-    assert sorted(tool.name for tool in load_registry()) == sorted(listed)
+    assert sorted(tool.name for tool in (*load_registry(), *TOOLS)) == sorted(listed)
