@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tool_plugins.errors import ConfigurationError
 
@@ -15,7 +15,11 @@ from .spec import (
     EffectiveLimit,
     Endpoint,
     HostCapabilities,
+    Layout,
 )
+
+if TYPE_CHECKING:
+    from .service import ServiceContainers
 
 Report = Callable[[str], None]
 """Takes one line of progress for a person."""
@@ -93,6 +97,10 @@ class Engine(ABC):
         return resources.model_copy(update={"disk_mb": resources.workspace_mb})
 
     @abstractmethod
+    def layout(self, name: str) -> Layout:
+        """Where programs in the container `name` find things; it need not exist yet."""
+
+    @abstractmethod
     async def ensure_image(self, report: Report) -> str:
         """The id of the sandbox image, built first when its inputs changed.
 
@@ -122,6 +130,18 @@ class Engine(ABC):
     @abstractmethod
     async def remove(self, name: str) -> None:
         """Removes whatever is left under that name: container, mounts, folders. Idempotent."""
+
+    def services(self) -> "ServiceContainers":
+        """Runs servers beside the sandboxes.
+
+        Raises:
+            ConfigurationError: this engine runs none.
+        """
+        raise ConfigurationError(
+            f"the engine {self.name!r} runs no service containers, which a database instance per "
+            "sandbox is",
+            hint="use engine='docker', or a server of your own with isolation='shared'",
+        )
 
 
 def load_engine(name: str, **settings: Any) -> Engine:

@@ -15,15 +15,18 @@ from container_runtime.image.builder import ImageBuilder
 from container_runtime.image.inputs import DEFAULT_BASE
 from container_runtime.limits import DISK_RATES, plan, settle
 from container_runtime.spec import (
+    RUN,
+    WORKSPACE,
     ComputeResources,
     ContainerInfo,
     ContainerSpec,
     HostCapabilities,
+    Layout,
 )
 from container_runtime.workspace import Mounted, Workspaces
 from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
 
-from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal
+from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal, succeeded
 from .docker_config import (
     LIMIT_FIELDS,
     PREFIX,
@@ -40,11 +43,13 @@ from .docker_container import DockerContainer
 from .docker_folder import SandboxFolder, server_uid
 from .docker_host import EngineHost, read_host
 from .docker_network import make_network, remove_network
+from .docker_service import DockerServices
 
 REMOVE_TIMEOUT_S = 30.0
 REMOVE_POLL_S = 0.1
 UNDO_TIMEOUT_S = 60.0
 ENDPOINTS = ("auto", "unix", "tcp")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class DockerEngine(Engine):
@@ -136,6 +141,10 @@ class DockerEngine(Engine):
     def settle(self, resources: ComputeResources) -> ComputeResources:
         return settle(resources, self._facts.facts(self._unavailable))
 
+    def layout(self, name: str) -> Layout:
+        shared = self._folder(name).run if self._reach == "unix" else None
+        return Layout(workspace=WORKSPACE, run=RUN, shared=shared)
+
     async def ensure_image(self, report: Report) -> str:
         return await self._images.ensure(self._facts.architecture, report)
 
@@ -152,7 +161,7 @@ class DockerEngine(Engine):
         try:
             placement = await asyncio.shield(work)
         except asyncio.CancelledError:
-            if await _succeeded(work):
+            if await succeeded(work):
                 await asyncio.shield(self._undo(spec.name))
             raise
         return DockerContainer(self._client, spec, folder, table, placement.access, self.remove)
@@ -308,17 +317,26 @@ class DockerEngine(Engine):
                 return None
             raise
 
+    def services(self) -> DockerServices:
+        host = self._facts
+        if not host.local and self._client.host not in LOOPBACK:
+            raise ConfigurationError(
+                f"the engine at {self._client.url!r} is not on this machine: a service container "
+                "would have to be reached in clear text across the network",
+                hint="use an engine of this machine, or a server of your own",
+            )
+        return DockerServices(
+            self._client,
+            state=self._state,
+            workspaces=self._workspaces,
+            unavailable=self._unavailable,
+            local=host.local,
+            apparmor=host.apparmor,
+        )
+
     def _folder(self, name: str) -> SandboxFolder:
         return SandboxFolder(self._state / "sandboxes" / name)
 
 
 def _silent(_line: str) -> None:
     """Nobody watches a build that a creation had to start."""
-
-
-async def _succeeded(work: asyncio.Future[Any]) -> bool:
-    """Waits for `work`, however often the caller is cancelled; whether it gave a result."""
-    while not work.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([work])
-    return not work.cancelled() and work.exception() is None

@@ -159,6 +159,14 @@ def _knock(url: str) -> None:
             caller.connect(address.path)
 
 
+async def succeeded(work: asyncio.Future[Any]) -> bool:
+    """Waits for `work`, however often the caller is cancelled; whether it gave a result."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    return not work.cancelled() and work.exception() is None
+
+
 async def _bounded(
     pool: ThreadPoolExecutor | None, work: Callable[[], Result], timeout_s: float
 ) -> Result:

@@ -33,8 +33,10 @@ def remove_network(api: Any, name: str, state: str) -> None:
         api.remove_network(network["Id"])
 
 
-def address(record: dict[str, Any], reach: str, engine_host: str) -> tuple[str, int]:
-    """Where the action server of a running, inspected container answers.
+def address(
+    record: dict[str, Any], reach: str, engine_host: str, *, port: int = PORT
+) -> tuple[str, int]:
+    """Where the server that listens on `port` in a running, inspected container answers.
 
     Raises:
         EngineError: the engine gave it no address.
@@ -43,7 +45,7 @@ def address(record: dict[str, Any], reach: str, engine_host: str) -> tuple[str, 
     if reach == "bridge":
         for network in (settings.get("Networks") or {}).values():
             if network.get("IPAddress"):
-                return network["IPAddress"], PORT
-    for binding in (settings.get("Ports") or {}).get(f"{PORT}/tcp") or ():
+                return network["IPAddress"], port
+    for binding in (settings.get("Ports") or {}).get(f"{port}/tcp") or ():
         return engine_host, int(binding["HostPort"])
-    raise EngineError("the engine gave the sandbox no address")
+    raise EngineError("the engine gave the container no address")
