@@ -113,7 +113,7 @@ class Worker:
             "timeout_s": timeout_s,
         }
         try:
-            body = frame(_dumps(fields))
+            body = _framed(fields)
         except BaseException:
             self._free(pipe)
             raise
@@ -331,9 +331,13 @@ class Workers:
         return self._nursery
 
 
-def _dumps(fields: dict[str, Any]) -> bytes:
+def _framed(fields: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(fields, separators=(",", ":")).encode()
+        return frame(json.dumps(fields, separators=(",", ":")).encode())
+    except FrameError as exc:
+        raise ToolError(
+            ErrorCode.TOO_LARGE, f"the arguments are too large: {exc}", hint="send less at once"
+        ) from None
     except (TypeError, ValueError, RecursionError) as exc:
         raise ToolError(
             ErrorCode.INVALID_ARGUMENT,
