@@ -158,7 +158,9 @@ def check_databases(match: re.Match[str], environment: dict[str, str], folder: P
     for block in blocks("yaml"):
         if name := re.match(r"# (\S+\.yaml)\n", block.text):
             (folder / name[1]).write_text(block.text)
-    (folder / "population.yaml").write_text("databases: {}\n")
+    (folder / "population.yaml").write_text(
+        "databases: {notes: {schema: 'CREATE TABLE pages (id INTEGER);'}}\n"
+    )
     listing = match[0].replace("sandbox-mcp serve", "sandbox-mcp tools")
     printed = run(shlex.split(listing), environment | {"SHOP_URL": SHOP_URL}, folder)
     assert "database_query" in printed
