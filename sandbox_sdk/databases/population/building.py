@@ -39,8 +39,6 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         try:
             product = workshop / target.name
             build(product)
-            if not product.exists():
-                raise FileNotFoundError(product)
             _sync(product)
             product.rename(target)
             _sync_entry(target.parent)

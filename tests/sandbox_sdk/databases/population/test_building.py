@@ -70,7 +70,7 @@ def test_names_that_begin_alike_do_not_meet(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t", "t1", "t1.building"]
 
 
-# Appends a line when it begins to build, and waits there for a line of input.
+# Appends a line when it begins to build, and waits there for a line of input: "fail" or nothing.
 BUILDER = """
 import sys
 from pathlib import Path
@@ -83,7 +83,8 @@ def build(path):
     with target.with_name("log").open("a") as log:
         print("building", file=log)
     print("building", flush=True)
-    sys.stdin.readline()
+    if sys.stdin.readline() == "fail\\n":
+        sys.exit("it failed")
     (path / "data").write_text("complete")
 
 build_once(target, build)
@@ -96,6 +97,7 @@ def start_builder(target: Path) -> subprocess.Popen[str]:
         [sys.executable, "-c", BUILDER, str(target)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
 
@@ -135,6 +137,25 @@ def test_a_process_that_dies_in_the_middle_leaves_the_build_to_the_next(tmp_path
 
     assert answer(second) == "building\nthere complete\n"
     assert {target, tmp_path / "log"} == set(tmp_path.iterdir())
+
+
+def test_who_waited_for_a_failed_build_and_who_comes_later_do_not_build_both(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "t1"
+    first = start_builder(target)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "building\n"
+    second = start_builder(target)
+    wait_for_lock([second.pid], tmp_path / ".t1.lock")
+    first.communicate("fail\n", timeout=30)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "building\n"
+
+    third = start_builder(target)
+    wait_for_lock([third.pid], tmp_path / ".t1.lock")
+
+    assert [answer(second), answer(third)] == ["there complete\n"] * 2
 
 
 def wait_for_lock(pids: list[int], lock: Path) -> None:

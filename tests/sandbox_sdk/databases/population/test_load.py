@@ -19,7 +19,7 @@ from sandbox_sdk.databases.population.contents import (
     Script,
 )
 from sandbox_sdk.databases.population.entries import Entry
-from sandbox_sdk.databases.population.files import Files
+from sandbox_sdk.databases.population.files import MAX_SCRIPT_BYTES, Files
 from sandbox_sdk.databases.population.load import load_population
 
 ENGINES = {"shop": "sqlite", "bank": "postgres", "docs": "qdrant", "graph": "neo4j"}
@@ -339,6 +339,17 @@ def test_a_relationship_has_two_ends(load: Load, row: str) -> None:
 
     with pytest.raises(PopulationError, match=r"p\.yaml:1: a relationship needs '(from|to)'"):
         values(population.fixtures[0])
+
+
+def test_a_script_has_a_size_that_fits_into_memory(load: Load, folder: Path) -> None:
+    script = folder / "large.sql"
+    script.write_text("SELECT 1;\n")
+    assert load("databases: {shop: {schema: large.sql}}").schema[0].text == "SELECT 1;\n"
+    with script.open("r+") as file:
+        file.truncate(MAX_SCRIPT_BYTES + 1)
+
+    with pytest.raises(PopulationError, match=r"large\.sql: a script is at most"):
+        load("databases: {shop: {schema: large.sql}}")
 
 
 def test_a_missing_population_is_named(tmp_path: Path) -> None:
