@@ -10,6 +10,8 @@ with_engine := $(python) .ci/engine.py run --
 image := .venv/bin/sandbox-mcp image build
 # Installs database servers, where that is possible; never starts one.
 servers := $(python) .ci/packages.py
+# Those of database servers that only tests run. Built ahead: it takes longer than a test may.
+test_images := $(python) -m tests.services images
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,7 +38,7 @@ demo: setup ## Show the whole thing at work: a real client, a real sandbox, a re
 
 test: setup ## Run every test; ARGS="-k name" chooses some
 	@$(servers) postgres neo4j
-	@$(with_engine) bash -c '$(image) && $(python) -m pytest $(ARGS)'
+	@$(with_engine) bash -c '$(image) && $(test_images) && $(python) -m pytest $(ARGS)'
 
 bench: setup ## Hold the performance budgets; prints a table
 	@$(servers) postgres
@@ -54,6 +56,6 @@ outdated: setup ## Show which pinned versions have newer releases
 	@$(python) -m pip list --outdated
 
 clean: ## Remove the environment and everything that was built, and end the services
-	@[ ! -d .cache/services ] || $(python) -m tests.services stop
+	@[ ! -d .cache/services ] || [ ! -x $(python) ] || $(python) -m tests.services stop
 	rm -rf .venv .cache build dist .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

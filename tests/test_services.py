@@ -97,7 +97,8 @@ def test_every_target_is_listed_by_help() -> None:
 
 def test_the_tests_get_their_servers_before_they_run() -> None:
     steps = make("--dry-run", "test")
-    assert 0 < steps.index("packages.py postgres neo4j") < steps.index("pytest")
+    order = [steps.index(step) for step in ("packages.py postgres neo4j", "images", "pytest")]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -114,13 +115,15 @@ def test_a_service_has_a_health_check_a_volume_and_a_version(service: str) -> No
     assert description["healthcheck"]["test"][0] == "CMD"
     assert {volume.split(":")[0] for volume in description["volumes"]} == {service}
     assert service in declared
-    assert re.search(r":v?\d+", description["image"])
+    assert re.search(r":v?\d+", setting(service, "image"))
 
 
-def test_the_images_are_those_the_project_is_made_for() -> None:
-    assert SERVICES["neo4j"]["image"] == NEO4J_IMAGE
+def test_the_images_are_those_the_project_is_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in SERVICES:
+        monkeypatch.delenv(f"{service.upper()}_IMAGE", raising=False)
+    assert setting("neo4j", "image") == NEO4J_IMAGE
     # Client and server of Qdrant may be one minor version apart.
-    server = re.findall(r"\d+", SERVICES["qdrant"]["image"])
+    server = re.findall(r"\d+", setting("qdrant", "image"))
     client = version("qdrant-client").split(".")
     assert server[0] == client[0]
     assert abs(int(server[1]) - int(client[1])) <= 1
@@ -141,9 +144,12 @@ def test_the_key_of_qdrant_is_long_enough_to_sign_tokens(monkeypatch: pytest.Mon
     assert setting("qdrant", "environment", "QDRANT__SERVICE__JWT_RBAC") == "true"
 
 
+@pytest.mark.parametrize(
+    ("service", "port", "path"), [("qdrant", 6333, "/readyz"), ("neo4j", 7474, "/")]
+)
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
-def test_the_health_check_of_qdrant_asks_whether_it_is_ready(
-    status: int | None, healthy: bool
+def test_a_health_check_asks_whether_the_server_is_ready(
+    service: str, port: int, path: str, status: int | None, healthy: bool
 ) -> None:
     asked: list[str] = []
 
@@ -157,18 +163,18 @@ def test_the_health_check_of_qdrant_asks_whether_it_is_ready(
             """Says nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        port = server.server_port
+        free = server.server_port
         if status is None:
             server.server_close()
         else:
             threading.Thread(target=server.handle_request, daemon=True).start()
         command = [
-            part.replace("6333", str(port)).replace("$$", "$")
-            for part in SERVICES["qdrant"]["healthcheck"]["test"][1:]
+            part.replace(str(port), str(free)).replace("$$", "$")
+            for part in SERVICES[service]["healthcheck"]["test"][1:]
         ]
         done = subprocess.run(command, capture_output=True, check=False, timeout=10)
     assert (done.returncode == 0) == healthy
-    assert asked == (["/readyz"] if status else [])
+    assert asked == ([path] if status else [])
 
 
 def test_docker_compose_understands_the_file() -> None:

@@ -50,7 +50,7 @@ ATTACKS: dict[str, tuple[Attack, ...]] = {
         Attack(
             "end the transaction it runs in, and drop a table",
             "COMMIT; DROP TABLE customers",
-            "one statement at a time",
+            "not authorized: COMMIT is not a statement here",
         ),
         Attack("lift the protection", "PRAGMA query_only = 0", "not authorized"),
         Attack(

@@ -16,7 +16,7 @@ from mcp.client.stdio import stdio_client
 from .attacks import ATTACKS, OUT_OF_PLACE, Attack
 from .player import Player
 from .servers import children, containers, descendants, running, server
-from .shop import AFTER, BEFORE, DATA, SALE, STATE_OF_SALE, Shop, opened
+from .shop import AFTER, BEFORE, SALE, STATE_OF_SALE, Shop, opened
 from .stage import DemoError
 
 CUSTOMERS = "SELECT id, name, city FROM customers ORDER BY id"
@@ -72,8 +72,9 @@ async def _query(player: Player, query: str) -> list[list[Any]]:
 async def _read(reader: Player, shop: Shop) -> None:
     """What the access file allows."""
     stage = reader.stage
-    stage.say(f"The operator says what a reader may do ({DATA.name}/reader.yaml):")
-    stage.show((DATA / "reader.yaml").read_text("utf-8"), last=4)
+    access = shop.access_file("reader")
+    stage.say(f"The operator says in {access.name} what a reader may do:")
+    stage.show(access.read_text("utf-8"), last=5)
     (listed,) = (await reader.call("database_list"))["databases"]
     stage.claim(
         (listed["engine"], listed["writable"]) == (shop.engine, False),

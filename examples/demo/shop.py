@@ -48,11 +48,14 @@ class Shop:
 
     def arguments(self, name: str) -> tuple[str, ...]:
         """The arguments of a server whose sandboxes have that access: "reader" or "writer"."""
-        access = DATA / f"{name}.yaml"
-        if self.url is None:
-            access = self._for_sqlite(access)
         population = str(DATA / "population.yaml")
-        return ("--database-access", str(access), "--database-population", population)
+        access = str(self.access_file(name))
+        return ("--database-access", access, "--database-population", population)
+
+    def access_file(self, name: str) -> Path:
+        """What the operator says that a reader or a writer may do."""
+        access = DATA / f"{name}.yaml"
+        return access if self.url else self._for_sqlite(access)
 
     def _for_sqlite(self, access: Path) -> Path:
         """The same rules for the file; SQLite knows no conditions on rows."""

@@ -1,10 +1,12 @@
 """Starts database servers for a developer to work with, and says where they are.
 
-    python -m tests.services          start what is not running
-    python -m tests.services stop     end all of it; the data stays
+    python -m tests.services           start what is not running
+    python -m tests.services stop      end all of it; the data stays
+    python -m tests.services images    build what tests run from an image of their own
 
 PostgreSQL is started from what is installed, with its data in `.cache/services`; Qdrant and Neo4j
-by `docker compose`, from the public images. What cannot be had is named with the reason.
+by `docker compose`, from the public images, or for Neo4j from the one of the tests. What cannot be
+had is named with the reason.
 """
 
 import os
@@ -15,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +27,8 @@ import docker
 import yaml
 from docker.errors import DockerException, ImageNotFound
 
+from .neo4j import Unavailable
+from .neo4j import image as neo4j_test_image
 from .postgres import PostgresServer, find_binaries, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -36,10 +41,6 @@ POSTGRES_PORT = 5432
 POSTGRES_SETTINGS = {"fsync": "on", "max_connections": "100", "unix_socket_directories": "''"}
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 HEALTHY_TIMEOUT_S = 120
-
-
-class Unavailable(Exception):
-    """A server cannot be had here; the text says why."""
 
 
 def say(text: str) -> None:
@@ -96,15 +97,14 @@ def start_container(service: str) -> dict[str, str]:
         raise Unavailable("docker compose is not installed")
     try:
         with closing(docker.from_env()) as engine:
-            _fetch(engine, setting(service, "image"))
-            done = _run([*compose, "up", "--detach", service])
+            image = {f"{service.upper()}_IMAGE": _image(engine, service)}
+            done = _run([*compose, "up", "--detach", service], image)
             if done.returncode:
                 raise Unavailable(done.stderr.strip().splitlines()[-1])
             name = _run([*compose, "ps", "--quiet", service]).stdout.strip()
             _wait_until_healthy(engine, name)
     except DockerException as error:
-        reason = getattr(error, "explanation", None) or error
-        raise Unavailable(f"the Docker Engine says: {reason}") from error
+        raise Unavailable(f"the Docker Engine says: {_reason(error)}") from error
     return exports(service)
 
 
@@ -141,12 +141,25 @@ def setting(service: str, *path: str) -> str:
     return VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[2], found)
 
 
-def _fetch(engine: docker.DockerClient, image: str) -> None:
+def _image(engine: docker.DockerClient, service: str) -> str:
+    """The name of the service's image, which is then there."""
+    image = setting(service, "image")
     with suppress(ImageNotFound):
         engine.images.get(image)
-        return
+        return image
     say(f"fetching the image {image}; this may take minutes")
-    engine.images.pull(image)
+    try:
+        engine.images.pull(image)
+    except DockerException as error:
+        if service != "neo4j":
+            raise
+        say(f"{image} cannot be had ({_reason(error)}), so it is the image of the tests")
+        return neo4j_test_image(say)
+    return image
+
+
+def _reason(error: DockerException) -> str:
+    return str(getattr(error, "explanation", None) or error)
 
 
 def _wait_until_healthy(engine: docker.DockerClient, name: str) -> None:
@@ -159,10 +172,14 @@ def _wait_until_healthy(engine: docker.DockerClient, name: str) -> None:
         time.sleep(0.5)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **(variables or {})}
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env=environment,
+    )  # fmt: skip
 
 
 def start() -> int:
@@ -183,6 +200,15 @@ def start() -> int:
     return 0 if found else 1
 
 
+def build_images() -> int:
+    """Builds the images of the tests. Tests that need one that cannot be had are skipped."""
+    try:
+        say(f"the image {neo4j_test_image(say)} is there")
+    except Unavailable as error:
+        say(f"no Neo4j for tests: {error}")
+    return 0
+
+
 def main() -> int:
     """Reads the command line."""
     match sys.argv[1:]:
@@ -192,6 +218,8 @@ def main() -> int:
             stop_postgres(postgres_folder())
             stop_containers()
             return 0
+        case ["images"]:
+            return build_images()
         case _:
             print(__doc__, file=sys.stderr)
             return 2
