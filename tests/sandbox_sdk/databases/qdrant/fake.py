@@ -6,9 +6,11 @@ the words of refusals are those of Qdrant 1.19 (`lib/storage/src/rbac`, `src/com
 """
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -76,6 +78,9 @@ class FakeQdrant:
 
     def close(self) -> None:
         self._server.shutdown()
+        for each in list(self._server.open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()
         self.engine.close()
@@ -190,6 +195,18 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
     fake: FakeQdrant
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.open.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections break here on purpose."""
