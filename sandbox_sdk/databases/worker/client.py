@@ -25,6 +25,9 @@ OPEN_S = 60.0
 
 NO_CAPS = Caps(rows=0, bytes=0, cell_chars=0)
 
+# ASCII: half of a surrogate pair gets through, and the worker refuses it by name.
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
 logger = logging.getLogger(__name__)
 
 
@@ -333,7 +336,7 @@ class Workers:
 
 def _framed(fields: dict[str, Any]) -> bytes:
     try:
-        return frame(json.dumps(fields, separators=(",", ":")).encode())
+        return frame(_dump(fields).encode())
     except FrameError as exc:
         raise ToolError(
             ErrorCode.TOO_LARGE, f"the arguments are too large: {exc}", hint="send less at once"
