@@ -64,8 +64,10 @@ class PostgresDriver(Driver):
                 hint=f"one of: {', '.join(ISOLATION_LEVELS)}",
             )
         level = f" ISOLATION LEVEL {isolation.upper()}" if isolation else ""
-        access = "READ ONLY; SELECT 1" if read_only else "READ WRITE"
-        session = self._opened(call, f"BEGIN{level} {access}".encode())
+        access = "READ ONLY" if read_only else "READ WRITE"
+        # The first query at once: it bars SET TRANSACTION, and a serializable transaction that
+        # took its snapshot in read-only work would count as one that never writes.
+        session = self._opened(call, f"BEGIN{level} {access}; SELECT 1".encode())
         return PostgresTransaction(self._pool, self._types, session, read_only=read_only)
 
     def schema(self, call: Call, *, pattern: str, detail: str, limit: int) -> dict[str, Any]:

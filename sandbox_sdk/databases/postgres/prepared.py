@@ -41,6 +41,8 @@ DEALLOCATE = b"DEALLOCATE sandbox_statement"
 SAVEPOINT = b"SAVEPOINT sandbox_statement"
 UNDO = b"ROLLBACK TO SAVEPOINT sandbox_statement"
 RELEASE = b"RELEASE SAVEPOINT sandbox_statement"
+READ_ONLY = b"; SET TRANSACTION READ ONLY"
+"""For the work of a savepoint: nothing in there can take it back; leaving the savepoint does."""
 FAIL = b"SELECT 1/0"
 
 READING = ("SELECT", "SHOW", "EXPLAIN", "CALL", "DO")
@@ -65,16 +67,28 @@ def may_stay(tag: str, *, reading: bool) -> bool:
 
 
 class StatementRun:
-    """One statement, from its text to its command tag. The caller holds the savepoint."""
+    """One statement, from its text to its command tag.
+
+    The caller has set the savepoint, and `access` for the work behind it. Going back to the
+    savepoint takes `access` back, so it is set again each time.
+    """
 
     def __init__(
-        self, session: Session, types: Types, call: Call, statement: Statement, sink: Sink
+        self,
+        session: Session,
+        types: Types,
+        call: Call,
+        statement: Statement,
+        sink: Sink,
+        *,
+        access: bytes = b"",
     ) -> None:
         self._session = session
         self._types = types
         self._call = call
         self._statement = statement
         self._sink = sink
+        self._restart = UNDO + access
         self.prepared = False
         """Whether a prepared statement is left in the session."""
 
@@ -109,7 +123,7 @@ class StatementRun:
             elif sqlstate(refused) == SYNTAX_ERROR:
                 return refused
             else:
-                self._own(UNDO)
+                self._own(self._restart)
         return self._send_prepare(bound.types)[0]
 
     def _send_prepare(self, types: Sequence[int]) -> tuple[pq.abc.PGresult | None, list[int]]:
@@ -136,14 +150,14 @@ class StatementRun:
 
     def _utility(self, bound: Bound, *, reading: bool) -> Answer:
         query = self._statement.query
-        self._own(UNDO)
+        self._own(self._restart)
         self._session.run(FAIL)
         parsed = self._session.pgconn.prepare(b"", query.encode())
         if not failed(parsed):
             raise not_here(first_word(query))
         if sqlstate(parsed) != IN_FAILED_TRANSACTION:
             raise self._error(parsed)
-        self._own(UNDO)
+        self._own(self._restart)
         if first_word(query) == "COPY":  # it would leave the protocol of queries
             raise not_here("COPY")
         self._types.read(self._session, [])  # what is no query cannot be described beforehand

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import pq
+from psycopg import abc, pq
 from psycopg.abc import AdaptContext
 from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.types import TypeInfo
@@ -47,6 +47,7 @@ class Types:
         self._lock = threading.Lock()
         self._loaders = Loaders()
         self._own: dict[int, str] = {}
+        self._known: dict[int, str] = {}
         self._arrays: set[int] = set()
 
     def knows(self, oids: Sequence[int]) -> bool:
@@ -55,8 +56,13 @@ class Types:
 
     def name(self, oid: int) -> str:
         """The database's own name for it, such as "numeric", "text[]" or "mood"."""
-        if oid in self._own:
-            return self._own[oid]
+        name = self._own.get(oid) or self._known.get(oid)
+        if name is None:
+            name = self._known[oid] = self._known_name(oid)
+        return name
+
+    @staticmethod
+    def _known_name(oid: int) -> str:
         info = psycopg.adapters.types.get(oid)
         if info is None:
             return "unknown" if oid == UNKNOWN else f"type {oid}"
@@ -84,21 +90,11 @@ class Types:
         with self._lock:
             self._own = {}
 
-    def load(self, session: Session, result: pq.abc.PGresult) -> list[tuple[Any, ...]]:
-        """The rows of a result as Python values."""
-        try:
-            return self._load(self._loaders.strict, session, result)
-        except (psycopg.Error, ValueError, ArithmeticError, RecursionError):
-            return self._load(self._loaders.lenient, session, result)
-
-    @staticmethod
-    def _load(
-        adapters: AdaptersMap, session: Session, result: pq.abc.PGresult
-    ) -> list[tuple[Any, ...]]:
+    def transformer(self, session: Session, *, strict: bool) -> abc.Transformer:
+        """What makes Python values of rows."""
+        adapters = self._loaders.strict if strict else self._loaders.lenient
         context: AdaptContext = _Context(adapters, session.connection)
-        transformer = Transformer(context)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        return Transformer(context)
 
 
 class Feeder:
@@ -110,7 +106,7 @@ class Feeder:
         self._types = types
         self._sink = sink
         self._retry = retry
-        self._begun = False
+        self._strict: abc.Transformer | None = None
 
     def take(self, result: pq.abc.PGresult) -> bool:
         """Hands on the rows of one chunk. False: there was one too many.
@@ -118,19 +114,35 @@ class Feeder:
         Raises:
             UnknownTypeError: before the sink was touched.
         """
-        if not self._begun:
-            oids = type_oids(result)
-            if self._retry and not self._types.knows(oids):
-                raise UnknownTypeError(oids)
-            self._begun = True
-            names = (result.fname(column) or b"" for column in range(result.nfields))
-            self._sink.columns(
-                [
-                    (name.decode("utf-8", "replace"), self._types.name(oid))
-                    for name, oid in zip(names, oids, strict=True)
-                ]
-            )
-        return all(map(self._sink.row, self._types.load(self._session, result)))
+        if self._strict is None:
+            self._strict = self._begin(result)
+        if not result.ntuples:
+            return True
+        return all(map(self._sink.row, self._load(self._strict, result)))
+
+    def _begin(self, result: pq.abc.PGresult) -> abc.Transformer:
+        oids = type_oids(result)
+        if self._retry and not self._types.knows(oids):
+            raise UnknownTypeError(oids)
+        names = [result.fname(column) or b"" for column in range(result.nfields)]
+        self._sink.columns(
+            [
+                (name.decode("utf-8", "replace"), self._types.name(oid))
+                for name, oid in zip(names, oids, strict=True)
+            ]
+        )
+        transformer = self._types.transformer(self._session, strict=True)
+        transformer.set_pgresult(result)
+        return transformer
+
+    def _load(self, strict: abc.Transformer, result: pq.abc.PGresult) -> list[tuple[Any, ...]]:
+        try:
+            strict.set_pgresult(result, set_loaders=False)
+            return strict.load_rows(0, result.ntuples, tuple)
+        except (psycopg.Error, ValueError, ArithmeticError, RecursionError):
+            lenient = self._types.transformer(self._session, strict=False)
+            lenient.set_pgresult(result)
+            return lenient.load_rows(0, result.ntuples, tuple)
 
 
 def type_oids(result: pq.abc.PGresult) -> list[int]:

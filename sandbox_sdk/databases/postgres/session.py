@@ -151,7 +151,9 @@ class Session:
             refused = next((each.result for each in answers if each.failed), None)
             words = _words(self.pgconn, refused) if refused else str(exc)
             self.connection.close()  # libpq is in the middle of a message
-            raise ConnectionLostError(words, answered=bool(answers)) from None
+            raise ConnectionLostError(
+                words, answered=bool(answers) and not answers[0].failed
+            ) from None
 
     def _collect(self, rows: Rows | None) -> Answer:
         tag = b""

@@ -12,13 +12,11 @@ from tool_plugins.errors import ErrorCode, ToolError
 
 from .errors import ConnectionLostError, failed, in_call, sqlstate, statement_error
 from .pool import Pool
-from .prepared import DEALLOCATE, RELEASE, SAVEPOINT, UNDO, StatementRun
+from .prepared import DEALLOCATE, READ_ONLY, RELEASE, SAVEPOINT, UNDO, StatementRun
 from .rows import Types
 from .session import Answer, Rows, Session
 from .values import bind
 
-READ_ONLY = b"; SET TRANSACTION READ ONLY"
-"""For the work of a savepoint: nothing in there can take it back; leaving the savepoint does."""
 MARK = b"SAVEPOINT sandbox_call"
 BACK_TO_MARK = b"ROLLBACK TO SAVEPOINT sandbox_call"
 EXPLAIN = "EXPLAIN (COSTS) "
@@ -104,7 +102,8 @@ class PostgresTransaction(Transaction):
 
     def _run(self, call: Call, statement: Statement, sink: Sink, *, reading: bool) -> Answer:
         check_text(statement.query, "the statement")
-        run = StatementRun(self._session, self._types, call, statement, sink)
+        access = self._access(reading=reading)
+        run = StatementRun(self._session, self._types, call, statement, sink, access=access)
         with self._savepoint(reading=reading, run=run):
             return run.run(reading=reading)
 
@@ -113,7 +112,7 @@ class PostgresTransaction(Transaction):
         """What happens within is undone if it fails, and always if it is `reading`."""
         self._check_open()
         with self._losing():
-            self._own(SAVEPOINT + (READ_ONLY if reading and not self._read_only else b""))
+            self._own(SAVEPOINT + self._access(reading=reading))
             try:
                 yield
                 if not reading:
@@ -131,6 +130,9 @@ class PostgresTransaction(Transaction):
                 raise
             if reading:
                 self._undo(run)
+
+    def _access(self, *, reading: bool) -> bytes:
+        return READ_ONLY if reading and not self._read_only else b""
 
     def _undo(self, run: StatementRun | None) -> None:
         sql = b"; ".join([UNDO, RELEASE, *_leftovers(run)])

@@ -24,6 +24,7 @@ from tool_plugins.errors import ErrorCode, ToolError
 UNKNOWN, BOOL, BYTEA, INT8, INT4, TEXT = 0, 16, 17, 20, 23, 25
 JSON, JSONB, FLOAT8, NUMERIC = 114, 3802, 701, 1700
 ARRAY_OF = {BOOL: 1000, BYTEA: 1001, INT8: 1016, TEXT: 1009, JSONB: 3807, NUMERIC: 1231}
+INT4_RANGE, INT8_RANGE = (-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1)
 
 LOADED = (
     *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "bytea"),
@@ -85,17 +86,15 @@ def bind(params: Any, known: Sequence[int] | None = None) -> Bound:
 
 
 def _bind_one(param: Any, target: int) -> tuple[int, Buffer | None]:
-    match param:
-        case None:
-            return UNKNOWN, None
-        case list():
-            return _bind_list(param, target)
-        case dict():
-            return (target if target in (JSON, JSONB) else JSONB), _json(param).encode()
-        case str():
-            return UNKNOWN, param.encode()
-        case _:
-            return _type_of(param), _literal(param).encode()
+    if param is None:
+        return UNKNOWN, None
+    if isinstance(param, str):
+        return UNKNOWN, param.encode()
+    if isinstance(param, list):
+        return _bind_list(param, target)
+    if isinstance(param, dict) and target == JSON:
+        return JSON, _json(param).encode()
+    return _type_of(param), _literal(param).encode()
 
 
 def _bind_list(param: list[Any], target: int) -> tuple[int, Buffer | None]:
@@ -128,24 +127,22 @@ def _leaves(param: list[Any]) -> list[Any]:
 def _type_of(param: Any) -> int:
     """The type PostgreSQL gives the same value when it is written in a statement."""
     match param:
-        case None:
-            return UNKNOWN
         case bool():
             return BOOL
         case int():
-            return next((oid for oid, bits in ((INT4, 31), (INT8, 63)) if _fits(param, bits)), 1700)
+            if INT4_RANGE[0] <= param <= INT4_RANGE[1]:
+                return INT4
+            return INT8 if INT8_RANGE[0] <= param <= INT8_RANGE[1] else NUMERIC
         case float():
             return NUMERIC
         case bytes():
             return BYTEA
         case dict():
             return JSONB
+        case None:
+            return UNKNOWN
         case _:
             return TEXT
-
-
-def _fits(number: int, bits: int) -> bool:
-    return -(2**bits) <= number < 2**bits
 
 
 def _literal(param: Any) -> str:
