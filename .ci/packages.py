@@ -29,7 +29,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "neo4j": {"mvn": "maven", "mmdebstrap": "mmdebstrap"},
 }
 BY_HAND = {
-    "postgres": "PostgreSQL 14 or newer, so that `pg_ctl` is on the path",
+    "postgres": "PostgreSQL 13 or newer, so that `pg_ctl` is on the path",
     "neo4j": "Maven with a Java runtime 17 or newer, and mmdebstrap",
 }
 # Debian keeps the server's programs off the path, one folder for each version.

@@ -94,7 +94,8 @@ def start_container(service: str) -> dict[str, str]:
     """Starts one service of compose.yaml and waits until it is healthy; returns what to export."""
     compose = compose_command()
     if compose is None:
-        raise Unavailable("docker compose is not installed")
+        package = "docker-compose-plugin, or docker-compose"
+        raise Unavailable(f"docker compose is not installed (package {package})")
     try:
         with closing(docker.from_env()) as engine:
             image = {f"{service.upper()}_IMAGE": _image(engine, service)}
