@@ -19,8 +19,8 @@ from sandbox_sdk.databases.worker.driver import Call
 from .errors import ConnectionLostError, connect_error, failed, too_large, unavailable
 from .settings import Settings
 
-CHUNK_ROWS = 50
-"""Rows in memory at once: a chunk of rows of a megabyte still fits into a worker."""
+CHUNK_ROWS = 10
+"""Rows in memory at once: a chunk of rows of ten megabytes still fits into a worker."""
 CANCEL_TIMEOUT_S = 0.5
 GLANCE_S = 0.1
 """How often a wait looks whether its caller is still there."""

@@ -10,7 +10,7 @@ from sandbox_sdk.databases.worker.driver import Call, Done, Sink, Statement, Tra
 from sandbox_sdk.databases.worker.values import check_text
 from tool_plugins.errors import ErrorCode, ToolError
 
-from .errors import ConnectionLostError, failed, in_call, sqlstate, statement_error
+from .errors import ConnectionLostError, failed, in_call, sqlstate, statement_error, unavailable
 from .pool import Pool
 from .prepared import DEALLOCATE, READ_ONLY, RELEASE, SAVEPOINT, UNDO, StatementRun
 from .rows import Types
@@ -120,6 +120,8 @@ class PostgresTransaction(Transaction):
             except ToolError as exc:
                 if exc.code == ErrorCode.CONFLICT:
                     self.rollback()
+                elif self._session.lost:  # what says why: an answer libpq has no memory for
+                    raise ConnectionLostError(exc.message, answered=True) from None
                 else:
                     self._undo(run)
                 raise
@@ -165,7 +167,7 @@ class PostgresTransaction(Transaction):
         except ConnectionLostError as lost:
             self._session.close()
             self._end()
-            raise lost.for_caller(sent=True) from None
+            raise unavailable(str(lost), sent=True) from None
 
     def _end(self) -> None:
         if not self._over:

@@ -1,7 +1,10 @@
 """Reading outside of a transaction: what is possible, and that nothing can be written."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,8 @@ from sandbox_sdk.databases.worker.driver import Statement
 from tests.sandbox_sdk.databases.postgres.driver_support import ListSink, Shop, call, read, write
 from tests.services.postgres import PostgresServer
 from tool_plugins.errors import ErrorCode, ToolError
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def test_a_result_without_rows_has_columns(reader: PostgresDriver) -> None:
     assert read(reader, "SELECT id FROM users WHERE false").names == [("id", "int4")]
 
 
-@pytest.mark.parametrize("rows", [49, 50, 51, 100, 150])
+@pytest.mark.parametrize("rows", [9, 10, 11, 100])
 def test_rows_beyond_a_chunk_arrive_once_and_in_order(reader: PostgresDriver, rows: int) -> None:
     answer = read(reader, "SELECT generate_series(1, $1)", [rows], most=1000)
 
@@ -222,3 +227,35 @@ def test_temporary_files_beyond_their_limit_are_a_quota_error(shop: Shop) -> Non
         shop.admin("ALTER ROLE driver_shop_ro RESET temp_file_limit")
 
     assert caught.value.code == ErrorCode.QUOTA_EXCEEDED
+
+
+def test_an_answer_too_large_for_the_process_is_said_to_be(shop: Shop) -> None:
+    program = f"""
+import resource
+from sandbox_sdk.databases.postgres.driver import PostgresDriver
+from tests.sandbox_sdk.databases.postgres.driver_support import call, read, write
+from tool_plugins.errors import ToolError
+
+driver = PostgresDriver({shop.settings("ro")!r})
+read(driver, "SELECT 1")
+resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20))
+huge = "SELECT repeat('x', 400000000)"
+try:
+    read(driver, huge)
+except ToolError as exc:
+    print(exc.code)
+transaction = driver.begin(call(), read_only=True, isolation=None)
+try:
+    write(transaction, huge)
+except ToolError as exc:
+    print(exc.code, exc.message)
+print(read(driver, "SELECT 1").rows)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert done.stdout.splitlines()[::2] == ["TOO_LARGE", "[(1,)]"]
+    ended = done.stdout.splitlines()[1]
+    assert ended.startswith("DATABASE_UNAVAILABLE")
+    assert "does not fit into memory" in ended
