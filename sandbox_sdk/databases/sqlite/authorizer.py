@@ -61,6 +61,7 @@ _NAMES = {
     sqlite3.SQLITE_DELETE: "deleting from {a} is not allowed",
     sqlite3.SQLITE_CREATE_VTABLE: "the module {b} is not allowed",
 }
+_WHOLE = "{a} may not be read"
 
 
 class Authorizer:
@@ -113,7 +114,8 @@ class Authorizer:
             return OK
         if not self.denied:
             default = "this command is not allowed"
-            self.denied = _NAMES.get(action, default).format(a=a or "", b=b or "")
+            words = _NAMES.get(action, default) if action != sqlite3.SQLITE_READ or b else _WHOLE
+            self.denied = words.format(a=a or "", b=b or "")
         return DENY
 
     def _note(self, action: int, context: str | None) -> None:

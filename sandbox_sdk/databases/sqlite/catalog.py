@@ -17,6 +17,7 @@ class TableColumn:
 
     name: str
     type: str
+    nullable: bool
     default: str | None
     key: int
     generated: bool
@@ -59,22 +60,24 @@ def tables(connection: sqlite3.Connection) -> list[Table]:
     """Every table and view but SQLite's own, by name."""
     listed = connection.execute("PRAGMA main.table_list").fetchall()
     return [
-        Table(
-            name,
-            kind,
-            has_rowid=kind == "table" and not without,
-            columns=_columns(connection, name),
-        )
+        Table(name, kind, kind == "table" and not without, _columns(connection, name, kind))
         for schema, name, kind, _, without, _ in sorted(listed, key=lambda each: each[1])
         if schema == "main" and not fold(name).startswith("sqlite_")
     ]
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> tuple[TableColumn, ...]:
-    found = connection.execute(f"PRAGMA main.table_xinfo({quoted(table)})").fetchall()
+def _columns(connection: sqlite3.Connection, table: str, kind: Kind) -> tuple[TableColumn, ...]:
+    try:
+        found = connection.execute(f"PRAGMA main.table_xinfo({quoted(table)})").fetchall()
+    except sqlite3.Error:
+        if kind == "table":
+            raise
+        return ()  # a view of what is gone, which an owner may leave behind
     return tuple(
-        TableColumn(name, kind, default, key, hidden in _GENERATED)
-        for _, name, kind, _, default, key, hidden in found
+        TableColumn(
+            name, declared, not (required or key), default, key, generated=hidden in _GENERATED
+        )
+        for _, name, declared, required, default, key, hidden in found
         if hidden != _HIDDEN
     )
 

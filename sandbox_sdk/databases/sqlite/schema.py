@@ -51,7 +51,7 @@ def _item(
         "rows_filtered": rule.rows is not None,
     }
     if detail != "names":
-        item["columns"] = _columns(connection, table, rule)
+        item["columns"] = _columns(table, rule)
     if detail == "full":
         item["foreign_keys"] = _foreign_keys(connection, site, table)
         item["indexes"] = _indexes(connection, table, rule)
@@ -62,16 +62,7 @@ def _item(
     return item
 
 
-def _columns(
-    connection: sqlite3.Connection, table: catalog.Table, rule: Rule
-) -> list[dict[str, Any]]:
-    required = {
-        name
-        for _, name, _, not_null, *_ in connection.execute(
-            f"PRAGMA main.table_xinfo({quoted(table.name)})"
-        )
-        if not_null
-    }
+def _columns(table: catalog.Table, rule: Rule) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for column in table.columns:
         verbs = [verb for verb in COLUMN_VERBS if _holds(rule, verb, column.name)]
@@ -82,7 +73,7 @@ def _columns(
             {
                 "name": column.name,
                 "type": column.type,
-                "nullable": column.name not in required and not column.key,
+                "nullable": column.nullable,
                 "primary_key": column.key > 0,
                 "verbs": verbs if differs else [],
             }

@@ -44,8 +44,12 @@ class SqliteTransaction(Transaction):
             if connection.in_transaction:
                 undo()
             elif isinstance(exc, ToolError):
-                exc.details = {**exc.details, "ended": True}
-                exc.message += "; the whole transaction was rolled back"
+                raise ToolError(
+                    exc.code,
+                    f"{exc.message}; the whole transaction was rolled back",
+                    hint=exc.hint,
+                    details={**exc.details, "ended": True},
+                ) from exc
             raise
         seen = connection.seen
         changed = None
