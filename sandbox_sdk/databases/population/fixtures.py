@@ -227,7 +227,8 @@ def _vector(entry: Entry, fields: dict[str, Entry]) -> tuple[int, str]:
 
 def _points(collection: str, entry: Entry, files: Files) -> Fixture:
     if isinstance(entry.value, list):
-        file, size, rows = _listed(entry)
+        file, size, exact_rows = _listed(entry)
+        rows = _inexact(exact_rows)
     elif Path(entry.text()).suffix.lower() == ".csv":
         raise entry.error("points do not fit into .csv", hint="write .jsonl or .yaml")
     else:
@@ -235,14 +236,19 @@ def _points(collection: str, entry: Entry, files: Files) -> Fixture:
     return Fixture(collection, file, size, _as_points(rows), entry.mark)
 
 
+def _inexact(rows: Rows) -> Rows:
+    """Points of the population file itself, whose numbers are read as those of tables are."""
+    return lambda: (replace(row, values=inexact(row.values)) for row in rows())
+
+
 def _as_points(rows: Rows) -> Rows:
-    """Points with an id, a vector and, if anything else, a payload; their numbers are float."""
+    """Points with an id, a vector and, if anything else, a payload."""
 
     def checked() -> Iterator[Row]:
         for row in rows():
             if not {"id", "vector"} <= row.values.keys() <= {"id", "vector", "payload"}:
                 reason = "a point has an 'id' and a 'vector' and may have a 'payload'"
                 raise PopulationError(row.file, row.line, reason)
-            yield replace(row, values=inexact(row.values))
+            yield row
 
     return checked

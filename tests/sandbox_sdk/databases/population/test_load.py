@@ -330,6 +330,16 @@ def test_a_point_has_an_id_and_a_vector(load: Load, point: str) -> None:
         values(population.fixtures[0])
 
 
+def test_a_number_of_a_point_is_finite(load: Load, folder: Path) -> None:
+    (folder / "points.jsonl").write_text('{"id": 1, "vector": [1e308, 1e999]}\n')
+    population = load(
+        "databases: {docs: {collections: {a: {size: 2, distance: dot, points: points.jsonl}}}}"
+    )
+
+    with pytest.raises(PopulationError, match=r"points\.jsonl:1: '1e999' is too large"):
+        values(population.fixtures[0])
+
+
 @pytest.mark.parametrize("row", ["{from: 1}", "{to: 1}", "{from: ~, to: 1}"])
 def test_a_relationship_has_two_ends(load: Load, row: str) -> None:
     population = load(
