@@ -8,6 +8,7 @@ import logging
 import random
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar, cast
@@ -30,7 +31,8 @@ KEPT = 4
 ATTEMPTS = 8
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
-CANCEL_TIMEOUT_S = 2.0
+CANCEL_TIMEOUT_S = 10.0
+CANCEL_INTERVAL_S = 0.1
 
 # Two that work on one object at once; the loser only has to look again.
 COLLISIONS = (
@@ -68,7 +70,7 @@ class Admin:
         self.server = server
         self.maintenance = maintenance
         self._idle: list[Connection] = []
-        self._active: set[Connection] = set()
+        self._seeding: set[Connection] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -81,13 +83,15 @@ class Admin:
             EngineError: it cannot be reached.
         """
         connection = self._take() or self._connect(self.maintenance, _quiet_options())
-        with self._using(connection):
+        try:
             yield connection
-            with self._lock:
-                # Whatever a block raised, its connection is not used again.
-                if len(self._idle) < KEPT and not connection.closed:
-                    self._idle.append(connection)
-                    return
+        except BaseException:
+            connection.close()  # in whatever state the block left it
+            raise
+        with self._lock:
+            if len(self._idle) < KEPT and not self._stop.is_set():
+                self._idle.append(connection)
+                return
         connection.close()
 
     @contextmanager
@@ -102,19 +106,33 @@ class Admin:
             EngineError: it cannot be reached.
         """
         connection = self._connect(dbname, _quiet_options() if quiet else "")
-        with self._using(connection), connection:
-            yield connection
+        with connection:
+            if quiet:
+                yield connection
+                return
+            with self._lock:
+                self._seeding.add(connection)
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    self._seeding.discard(connection)
 
     def stop(self) -> None:
-        """Ends the statements that run now; no further ones begin."""
+        """Ends what is being seeded; no further work begins. What is short comes to its end.
+
+        A seed is ended again until it notices: between two statements nothing is there to end.
+        """
         self._stop.set()
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        while (seeding := self._seeds()) and time.monotonic() < deadline:
+            for connection in seeding:
+                _cancel(connection)
+            time.sleep(CANCEL_INTERVAL_S)
+
+    def _seeds(self) -> list[Connection]:
         with self._lock:
-            active = list(self._active)
-        for connection in active:
-            try:
-                connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
-            except psycopg.Error as exc:
-                logger.warning("a statement could not be cancelled: %s", reason(exc))
+            return list(self._seeding)
 
     def close(self) -> None:
         """Closes what is kept open. Idempotent."""
@@ -161,19 +179,6 @@ class Admin:
                 return connection
             connection.close()
 
-    @contextmanager
-    def _using(self, connection: Connection) -> Iterator[None]:
-        with self._lock:
-            self._active.add(connection)
-        try:
-            yield
-        except BaseException:
-            connection.close()
-            raise
-        finally:
-            with self._lock:
-                self._active.discard(connection)
-
     def _connect(self, dbname: str, options: str) -> Connection:
         self.pause(0)
         settings: dict[str, Any] = {**self.server.conninfo(dbname), "client_encoding": "UTF8"}
@@ -216,6 +221,13 @@ def _transient(exc: psycopg.Error) -> bool:
     # The connection is gone: its server was restarted, or ended the session.
     lost = isinstance(exc, psycopg.OperationalError) and exc.sqlstate is None
     return lost or isinstance(exc, errors.AdminShutdown | errors.CrashShutdown)
+
+
+def _cancel(connection: Connection) -> None:
+    try:
+        connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+    except psycopg.Error as exc:
+        logger.warning("a statement could not be ended: %s", reason(exc))
 
 
 def _alive(connection: Connection) -> bool:

@@ -54,7 +54,7 @@ class PostgresProvisioner(Provisioner):
             await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.to_thread(self._home.close)
-            await asyncio.wait([work])
+            await asyncio.gather(work, return_exceptions=True)
             raise
 
     async def create(self, sandbox_id: str, access: Access) -> Copy:
@@ -65,7 +65,8 @@ class PostgresProvisioner(Provisioner):
             try:
                 conninfo = await asyncio.shield(work)
             except asyncio.CancelledError:
-                await asyncio.wait([work])
+                # A thread cannot be stopped; the next one for this sandbox has to wait for it.
+                await asyncio.gather(work, return_exceptions=True)
                 raise
         settings = {
             "conninfo": conninfo,
