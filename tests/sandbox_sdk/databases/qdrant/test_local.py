@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox_sdk.databases.qdrant import local
 from sandbox_sdk.databases.qdrant.local import LocalStore
 from sandbox_sdk.databases.qdrant.storage import Storage
 from tests.sandbox_sdk.databases.qdrant.conftest import Sandboxes, a_call, find, ids, put, remove
@@ -84,17 +85,19 @@ async def test_a_batch_the_file_cannot_hold_is_written_in_no_part(embedded: Sand
     assert put(driver, large[0])["count"] == 5
 
 
-async def test_file_and_engine_agree_when_the_engine_fails(
+async def test_file_and_engine_agree_when_a_write_fails_half_way(
     embedded: Sandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = await embedded.add()
     find(driver)
 
-    def fail(*arguments: Any) -> None:
+    def put_and_fail(*arguments: Any) -> None:
+        real(*arguments)
         raise ValueError("no room in the engine")
 
+    real = local._put
     with monkeypatch.context() as patched:
-        patched.setattr("sandbox_sdk.databases.qdrant.local._put", fail)
+        patched.setattr(local, "_put", put_and_fail)
         with pytest.raises(ToolError, match="no room in the engine") as caught:
             put(driver, {"id": 9, "vector": [1, 0, 0]})
 
