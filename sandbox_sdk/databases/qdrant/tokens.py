@@ -9,8 +9,9 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from .rules import TOKEN_RIGHTS, Right
 
-TOKEN_LIFE_S = 24 * 3600
-"""A worker that lives longer is refused by the server, and gets a fresh token with the next one."""
+TOKEN_LIFE_S = 30 * 24 * 3600
+"""Longer than a sandbox is in use at a stretch: a fresh token comes with the next `create` only.
+Just the sandbox's worker has it, and what it opens is dropped with the sandbox."""
 MIN_KEY_BYTES = 32
 """A shorter key is a weak secret to sign with; the provisioner says so when it opens."""
 

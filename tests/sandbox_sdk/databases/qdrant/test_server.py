@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from sandbox_sdk.databases.access import Access
 from sandbox_sdk.databases.provisioner import Place
 from sandbox_sdk.databases.qdrant.driver import QdrantDriver
+from sandbox_sdk.databases.qdrant.tokens import TOKEN_LIFE_S
 from sandbox_sdk.options import new_sandbox_id
 from tests.sandbox_sdk.databases.qdrant.conftest import (
     Open,
@@ -88,7 +89,7 @@ async def test_a_token_opens_the_copy_and_nothing_else(on_fake: Sandboxes) -> No
         {"collection": f"{sandbox_id}__kb__docs", "access": "prw"},
         {"collection": f"{sandbox_id}__kb__notes", "access": "r"},
     ]
-    assert before + 23 * 3600 < claims["exp"] < before + 25 * 3600
+    assert before - 1 < claims["exp"] - TOKEN_LIFE_S < time.time() + 1
     assert claims["exp"] == copy.settings["expires"]
     assert KEY not in str(copy.settings)
 
@@ -133,7 +134,9 @@ async def test_an_ended_token_is_no_request(
     driver = await on_fake.add()
     asked = len(fake.asked)
     now = time.time()
-    monkeypatch.setattr("sandbox_sdk.databases.qdrant.remote.time.time", lambda: now + 25 * 3600)
+    monkeypatch.setattr(
+        "sandbox_sdk.databases.qdrant.remote.time.time", lambda: now + TOKEN_LIFE_S + 1
+    )
 
     with pytest.raises(ToolError) as caught:
         find(driver)
