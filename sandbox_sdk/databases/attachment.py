@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,8 @@ class Attachment:
             SandboxError: the server could not drop it.
         """
         while self._step is not None:
-            try:
+            with suppress(ToolError):
                 await self._finish_step()
-            except ToolError:
-                break
         await asyncio.shield(self._begin(self._drop()))
 
     async def terminate(self) -> None:
@@ -144,7 +143,8 @@ class Attachment:
     async def _drop(self) -> None:
         worker, self._open_in, self._copy = self._open_in, None, None
         if worker is not None and not worker.lost:
-            await worker.close(self.database.name)
+            with suppress(WorkerLost):
+                await worker.close(self.database.name)
         await self._provisioner.drop(self._sandbox_id)
 
 

@@ -7,29 +7,25 @@ this module refuses something first it is only to say it more clearly.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-from tool_plugins.errors import ErrorCode, SandboxError, ToolCallError, ToolError
+from tool_plugins.errors import ErrorCode, SandboxError, ToolError
 
 from .access import Database
 from .attachment import Attachment, Provisioned
 from .handles import OpenTransactions
+from .output import Upload, write_file
 from .views import view
 from .worker.client import Worker, Workers
 from .worker.driver import Caps
 from .worker.pipe import Pieces, WorkerLost
-
-if TYPE_CHECKING:
-    from container_runtime.connection import UploadResult
 
 __all__ = ("Provisioned", "SandboxDatabases")
 
 TERMINATE_S = 10.0
 
 Fields = dict[str, Any]
-Upload = Callable[[str, AsyncIterator[bytes]], "Awaitable[UploadResult]"]
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +165,9 @@ class SandboxDatabases:
         call = self._call(attachment.database, arguments, rows=asked)
         if file is not None:
             wanted["file"] = file.rpartition(".")[2]
-            return await self._write_file(attachment, wanted, file, call)
+            pieces = Pieces()
+            rows = self._request(attachment, "query", wanted, call, pieces=pieces)
+            return await write_file(rows, pieces, file, self._upload)
         return await self._request(attachment, "query", wanted, call, repeat=identity is None)
 
     async def _execute(self, arguments: Fields) -> Fields:
@@ -323,33 +321,6 @@ class SandboxDatabases:
                     raise _lost(exc, verb) from exc
                 repeat = False
 
-    async def _write_file(
-        self, attachment: Attachment, wanted: Fields, path: str, call: tuple[Caps, float]
-    ) -> Fields:
-        """Has every row written to a file. It is made when the first rows are there, and only
-        if all of them come."""
-        pieces = Pieces()
-        request = asyncio.ensure_future(
-            self._request(attachment, "query", wanted, call, pieces=pieces)
-        )
-        request.add_done_callback(lambda done: pieces.end())
-        try:
-            await pieces.begun()
-            if not pieces.waiting:
-                await request
-            async with aclosing(_stream(pieces, request)) as stream:
-                try:
-                    written = await self._upload(path, stream)
-                except Exception as exc:
-                    raise _cause(request, exc) from exc
-            fields = await request
-        finally:
-            request.cancel()
-            await asyncio.wait({request})
-        if written.sha256 != fields["sha256"]:
-            raise ToolError(ErrorCode.INTERNAL, f"{path} does not hold what was sent to it")
-        return fields | {"output_file": written.path}
-
     async def _living_worker(self) -> Worker:
         async with self._spawning:
             if self._closed:
@@ -362,23 +333,6 @@ class SandboxDatabases:
                 self._worker = await self._workers.spawn(self._sandbox_id, self)
             assert self._worker is not None
             return self._worker
-
-
-async def _stream(pieces: Pieces, request: "asyncio.Future[Fields]") -> AsyncGenerator[bytes]:
-    async for piece in pieces:
-        yield piece
-    # Whoever writes the file must know that it is not whole.
-    await asyncio.shield(request)
-
-
-def _cause(request: "asyncio.Future[Fields]", error: Exception) -> Exception:
-    """Why a file was not written: the query failed, or else the writing."""
-    if request.done() and isinstance(failure := request.exception(), Exception):
-        return failure
-    if isinstance(error, ToolCallError):
-        code = ErrorCode(error.code)
-        return ToolError(code, error.message, hint=error.hint, details=error.details)
-    return error
 
 
 def _lost(error: WorkerLost, verb: str) -> ToolError:

@@ -67,10 +67,13 @@ class Pieces:
             channel.pause()
         self._changed.set()
 
-    def end(self) -> None:
-        """There are no more."""
-        self._ended = True
+    def let_go(self) -> None:
+        """The channel has its answer. Another may send pieces if the request is made again."""
         self._channel = None
+
+    def end(self) -> None:
+        """There are no more. Called by whoever made the request, when it is done."""
+        self._ended = True
         self._changed.set()
 
 
@@ -151,5 +154,5 @@ class Pipe(asyncio.Protocol):
             self.guard.cancel()
             self.guard = None
         if self._pieces is not None:
-            self._pieces.end()
+            self._pieces.let_go()
             self._pieces = None

@@ -359,6 +359,15 @@ async def test_every_row_goes_to_a_file(scene: Scene) -> None:
     assert (scene.files["rows.jsonl"], empty["bytes"]) == (b"", 0)
 
 
+async def test_a_file_survives_a_refused_credential(scene: Scene) -> None:
+    scene.db.settings = [{"refusing": True}, {}]
+    fields = await scene.query("rows 5000 1000", output_file="rows.csv")
+
+    assert fields["row_count"] == 5000
+    assert len(scene.files["rows.csv"]) == fields["bytes"] > 5_000_000
+    assert scene.db.calls == ["create sbx"] * 2
+
+
 async def test_a_file_also_comes_from_a_transaction(scene: Scene) -> None:
     identity = await scene.begin()
     await scene.put("a", transaction_id=identity)

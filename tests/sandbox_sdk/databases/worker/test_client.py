@@ -229,6 +229,7 @@ async def test_vectors_are_passed_on_within_the_caps(worker: Worker) -> None:
 async def test_a_file_comes_in_pieces_that_wait_for_their_reader(query: Query) -> None:
     pieces = Pieces()
     asking = asyncio.create_task(query("rows 20000 1000", file="csv", pieces=pieces))
+    asking.add_done_callback(lambda done: pieces.end())
     await pieces.begun()
     # Nobody reads: what is on its way stays far below the 20 MB of the file.
     channel = pieces._channel

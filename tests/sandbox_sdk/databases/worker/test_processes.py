@@ -182,3 +182,18 @@ async def test_what_is_preloaded_is_there_after_the_fork(listener: Listener) -> 
         assert zygote_of(workers) == zygote
     finally:
         await workers.aclose()
+
+
+async def test_a_cancelled_spawn_costs_no_other_worker(
+    workers: Workers, worker: Worker, query: Query, listener: Listener
+) -> None:
+    for turns in range(6):
+        spawning = asyncio.create_task(workers.spawn("another", listener))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        spawning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+    assert (await query("rows 1 1"))["row_count"] == 1
+    children = f"/proc/{zygote_of(workers)}/task/{zygote_of(workers)}/children"
+    await asyncio.to_thread(until, lambda: Path(children).read_text().split() == [str(worker.pid)])
