@@ -42,6 +42,7 @@ class Broker:
         self._sessions: dict[str, SandboxDatabases] = {}
         self._exposures: dict[str, Exposure] = {}
         self._workers: Workers | None = None
+        self._warming: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Reaches every server and prepares the templates.
@@ -61,7 +62,10 @@ class Broker:
 
         engines = sorted({database.engine for database in self._configured.access.databases})
         self._workers = Workers(f"{__package__}.{engine}.driver" for engine in engines)
-        opening = [self._workers.start(), *(each.open() for each in self._provisioners.values())]
+        # Nobody waits for it: what a driver imports may take seconds. The first worker does.
+        self._warming = asyncio.create_task(self._workers.start(), name="start database workers")
+        self._warming.add_done_callback(_note)
+        opening = [each.open() for each in self._provisioners.values()]
         # All are waited for: an error must not leave another half open behind it.
         outcomes = await asyncio.gather(*opening, return_exceptions=True)
         for outcome in outcomes:
@@ -72,6 +76,9 @@ class Broker:
     async def aclose(self) -> None:
         """Ends every worker, and with it every open transaction. Copies stay. Idempotent."""
         await asyncio.gather(*(self.close(each) for each in {*self._sessions, *self._exposures}))
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait({self._warming})
         workers, self._workers = self._workers, None
         if workers is not None:
             await workers.aclose()
@@ -188,6 +195,12 @@ class Broker:
 
     def _folder(self, sandbox_id: str) -> Path:
         return self._place.folder / "copies" / sandbox_id
+
+
+def _note(warming: asyncio.Task[None]) -> None:
+    """A failure here is told to whoever needs the first worker, which tries again."""
+    if not warming.cancelled() and (error := warming.exception()) is not None:
+        logger.warning("the database workers did not start ahead: %s", error)
 
 
 def _write(file: Path, text: str) -> None:
