@@ -35,10 +35,12 @@ async def play(player: Player) -> None:
     with opened() as shop:
         if shop.reason:
             stage.say(f"The shop is an SQLite file, because {shop.reason}.")
-        async with _connected(player, _server(shop, "reader")) as reader:
+        reading = _connected(player, _server(shop, "reader"))
+        # The seller starts at once: what it does takes a while, and is seen by nobody.
+        async with _started_seller(player, shop) as seller, reading as reader:
             await _read(reader, shop)
             await _attack(reader, shop)
-            left = await _sell_and_die(reader, shop)
+            left = await _sell_and_die(reader, shop, seller)
             async with _connected(player, _server(shop, "writer")) as writer:
                 await _sell(writer, reader)
                 stage.claim(
@@ -111,25 +113,23 @@ async def _refused(reader: Player, attacks: tuple[Attack, ...]) -> None:
         reader.stage.claim(attack.words in words, f"it may not {attack.after}")
 
 
-async def _sell_and_die(reader: Player, shop: Shop) -> set[str]:
+async def _sell_and_die(reader: Player, shop: Shop, seller: Process) -> set[str]:
     """A client of its own sells, and is killed before it commits. Returns its sandboxes."""
     stage = reader.stage
     stage.say("A writer, with a client and a server of its own, sells a teapot in a transaction:")
-    seller = await _start_seller(reader, shop)
-    try:
-        news = await _first_line(seller)
-        stage.claim(news.get("sees") == AFTER, "inside of it, there are 11 teapots and 11 orders")
-        rows = await _query(reader, STATE_OF_SALE)
-        stage.claim(rows == [BEFORE], "outside, the reader sees none of that")
-        if shop.url:
-            stage.claim(shop.ask(OPEN_TRANSACTIONS) == 1, "the database holds it open")
-        started = descendants(seller.pid)
-        (mcp_server,) = children(seller.pid)
-        stage.call("kill", f"-9 {mcp_server} {seller.pid}", "the server and its client, at once")
-        os.kill(mcp_server, signal.SIGKILL)
-    finally:
-        seller.kill()
-        await seller.wait()
+    stage.call("python", "-m examples.demo.seller", _statements())
+    news = await _first_line(seller)
+    stage.claim(news.get("sees") == AFTER, "inside of it, there are 11 teapots and 11 orders")
+    rows = await _query(reader, STATE_OF_SALE)
+    stage.claim(rows == [BEFORE], "outside, the reader sees none of that")
+    if shop.url:
+        stage.claim(shop.ask(OPEN_TRANSACTIONS) == 1, "the database holds it open")
+    started = descendants(seller.pid)
+    (mcp_server,) = children(seller.pid)
+    stage.call("kill", f"-9 {mcp_server} {seller.pid}", "the server and its client, at once")
+    os.kill(mcp_server, signal.SIGKILL)
+    seller.kill()
+    await seller.wait()
     held = await _until(lambda: not running(started))
     stage.claim(held, f"with them, all {len(started) + 1} processes of the writer have ended")
     if shop.url:
@@ -140,12 +140,19 @@ async def _sell_and_die(reader: Player, shop: Shop) -> set[str]:
     return set(news["sandboxes"])
 
 
-async def _start_seller(reader: Player, shop: Shop) -> Process:
-    reader.stage.call("python", "-m examples.demo.seller", _statements())
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def _started_seller(player: Player, shop: Shop) -> AsyncIterator[Process]:
+    """The client that will be killed; at the latest when the block ends."""
+    seller = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "examples.demo.seller", str(shop.folder), *shop.arguments("writer"),
-        env={**os.environ, **shop.variables}, stdout=asyncio.subprocess.PIPE, stderr=reader.log,
+        env={**os.environ, **shop.variables}, stdout=asyncio.subprocess.PIPE, stderr=player.log,
     )  # fmt: skip
+    try:
+        yield seller
+    finally:
+        if seller.returncode is None:
+            seller.kill()
+        await seller.wait()
 
 
 async def _first_line(seller: Process) -> dict[str, Any]:
