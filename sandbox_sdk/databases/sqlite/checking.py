@@ -119,7 +119,12 @@ def _check_defaults(
     for column in table.columns:
         if fold(column.name) in allowed or column.generated or column.default is None:
             continue
-        called = catalog.functions_in(connection, column.default)
+        try:
+            called = catalog.functions_in(connection, column.default)
+            catalog.stored_default(connection, column)
+        except sqlite3.Error as exc:
+            what = f"insert of some columns of {table.name!r}"
+            raise _refused(name, what, f"the default of {column.name!r}: {exc}") from exc
         if bad := sorted((called & VOLATILE) | (called - FUNCTIONS)):
             raise _refused(
                 name,

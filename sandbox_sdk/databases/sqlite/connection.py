@@ -116,7 +116,7 @@ class Connection:
         self._authorizer.begin(mode)
         try:
             with call.cancelling(self._raw.interrupt):
-                _patiently(lambda: cursor.execute(query, bound), call)
+                _patiently(lambda: cursor.execute(query, bound), call, self._is_open)
                 if not self.seen and cursor.description is None:
                     raise ToolError(ErrorCode.QUERY_ERROR, "there is no statement in the text")
                 return take(cursor)
@@ -146,6 +146,10 @@ class Connection:
     def close(self) -> None:
         """Closes it; SQLite rolls back what is open."""
         self._raw.close()
+
+    def _is_open(self) -> bool:
+        """Whether a failed statement may run again: never outside of its transaction."""
+        return self._raw.in_transaction
 
     def _refuse(self, query: str) -> None:
         site = self._site
@@ -241,7 +245,9 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def _patiently(run: Callable[[], object], call: Call) -> None:
+def _patiently(
+    run: Callable[[], object], call: Call, may_repeat: Callable[[], bool] = lambda: True
+) -> None:
     """Tries again while another connection holds the lock, until the call's time is over.
 
     SQLite's own wait cannot be interrupted.
@@ -251,6 +257,7 @@ def _patiently(run: Callable[[], object], call: Call) -> None:
             run()
             return
         except sqlite3.OperationalError as exc:
-            if not is_busy(exc) or call.cancelled or call.remaining_s <= 2 * BUSY_PAUSE_S:
+            over = call.cancelled or call.remaining_s <= 2 * BUSY_PAUSE_S
+            if over or not is_busy(exc) or not may_repeat():
                 raise
         time.sleep(BUSY_PAUSE_S)

@@ -14,7 +14,7 @@ import pytest
 from sandbox_sdk.databases.population.contents import PopulationError
 from sandbox_sdk.databases.sqlite import template
 from sandbox_sdk.databases.sqlite.driver import SqliteDriver
-from tool_plugins.errors import ConfigurationError, EngineError
+from tool_plugins.errors import ConfigurationError, EngineError, ToolError
 
 from .shop import SHOP, ask, denied, do, open_shop, population, provisioner, refusal
 
@@ -237,9 +237,21 @@ def test_rows_of_a_shared_file_within_the_condition_are_seen(tmp_path: Path) -> 
     assert ask(
         driver, "SELECT o.id, u.name FROM orders o JOIN users u ON u.id = o.user_id LIMIT 1"
     ) == [(1, "Ann")]
-    probe = "SELECT count(*) FROM users WHERE CASE WHEN ssn = '333' THEN json('{') ELSE 1 END"
-    assert ask(driver, probe) == [(2,)]
     assert ask(shared(tmp_path, "read", "b"), "SELECT count(*) FROM users") == [(3,)]
+
+
+def test_an_error_tells_nothing_about_withheld_rows(tmp_path: Path) -> None:
+    """A condition that may be tested in an index runs before one that needs the row itself."""
+    text = SHOP + "CREATE INDEX by_ssn ON users(ssn);"
+    access = {"default": "read", "tables": {"users": ROWS}}
+    path = tmp_path / "shared.db"
+    driver = open_shop(tmp_path, access, text=text, isolation="shared", path=path)
+    bomb = "json(CASE ssn WHEN $1 THEN '{' ELSE 1 END)"
+    probe = f"SELECT count(*) FROM users WHERE ssn > '' AND {bomb}"
+
+    assert ask(driver, probe, ["333"]) == [(2,)]
+    with pytest.raises(ToolError, match="malformed JSON"):
+        ask(driver, probe, ["222"])
 
 
 def test_an_existing_copy_is_not_given_out_under_other_rows(tmp_path: Path) -> None:

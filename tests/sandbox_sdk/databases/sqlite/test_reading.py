@@ -11,7 +11,7 @@ from tool_plugins.errors import ErrorCode
 
 from .shop import SHOP, ask, call, denied, do, open_shop, refusal
 
-ACCESS = {"tables": {"users": {"select": ["id", "name"]}, "archive": "read"}}
+ACCESS = {"tables": {"users": {"select": ["id", "name"]}, "archive": "read", "joined": "read"}}
 
 
 @pytest.fixture(scope="module")

@@ -141,6 +141,18 @@ def test_what_writes_is_refused_in_a_query(driver: SqliteDriver) -> None:
     denied(driver, "WITH x AS (SELECT 1) INSERT INTO archive SELECT 'x' RETURNING v")
 
 
+@pytest.mark.parametrize("given", ["'NEW'", "' new'", "x'6e6577'", "NULL", "1"])
+def test_only_the_default_itself_is_no_value(tmp_path: Path, given: str) -> None:
+    text = "CREATE TABLE t(a, s TEXT DEFAULT 'new' COLLATE NOCASE);"
+    driver = open_shop(tmp_path, {"tables": {"t": {"select": True, "insert": ["a"]}}}, text=text)
+
+    denied(driver, f"INSERT INTO t(a, s) VALUES (1, {given})", write=True)
+    do(driver, "INSERT INTO t(a, s) VALUES (1, 'new')")
+    do(driver, "INSERT INTO t(a) VALUES (1)")
+
+    assert ask(driver, "SELECT s FROM t") == [("new",), ("new",)]
+
+
 @pytest.mark.parametrize("number", [5, -1, 2**62])
 def test_a_row_number_is_the_engines_to_choose(tmp_path: Path, number: int) -> None:
     text = "CREATE TABLE log(line TEXT, level INTEGER DEFAULT 1);"
