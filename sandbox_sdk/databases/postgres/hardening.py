@@ -138,14 +138,8 @@ def _gaps(privilege: str, what: str, rows: list[tuple[str, str]]) -> list[Gap]:
     gaps: list[Gap] = []
     for kind, (names, targets) in by_kind.items():
         statement = f"REVOKE {privilege} {kind} {', '.join(targets)} FROM PUBLIC"
-        gaps.append(Gap(what.format(_some(names)), " ".join(statement.split())))
+        gaps.append(Gap(what.format(", ".join(dict.fromkeys(names))), " ".join(statement.split())))
     return gaps
-
-
-def _some(names: list[str]) -> str:
-    different = list(dict.fromkeys(names))
-    shown = ", ".join(different[:4])
-    return shown if len(different) <= 4 else f"{shown} and {len(different) - 4} more"
 
 
 def harden(connection: Connection, *, views: bool) -> None:

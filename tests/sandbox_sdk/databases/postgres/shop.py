@@ -167,4 +167,8 @@ def leftovers(server: PostgresServer) -> dict[str, list[Any]]:
         "WHERE dbid NOT IN (SELECT oid FROM pg_database WHERE datname ~ '^sbxt_') AND objid "
         "NOT IN (SELECT oid FROM pg_database WHERE datname ~ '^sbxt_')",
     }
-    return {name: sorted(as_operator(server, query)) for name, query in queries.items()}
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        return {
+            name: sorted(connection.execute(text(query)).fetchall())
+            for name, query in queries.items()
+        }
