@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import neo4j
 
@@ -24,8 +24,14 @@ CLOSED_TO_FILES = "dbms.security.allow_csv_import_from_file_urls"
 BLOCKED_ADDRESSES = "internal.dbms.cypher_ip_blocklist"
 EVERYWHERE = "0.0.0.0/0,::/0"
 
-_RUNNING: LiteralString = (
-    "SHOW TRANSACTIONS YIELD transactionId, username WHERE username = $user RETURN transactionId"
+_OPEN: LiteralString = (
+    "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery WHERE username = $user "
+    "RETURN transactionId, currentQuery"
+)
+_KILL: LiteralString = (
+    "CALL dbms.listConnections() YIELD connectionId, username WHERE username = $user "
+    "WITH collect(connectionId) AS ids CALL dbms.killConnections(ids) YIELD connectionId "
+    "RETURN connectionId"
 )
 
 
@@ -113,19 +119,24 @@ class Admin:
         be ended by the server.
         """
         with self.session() as session:
-            session.run(
-                "CALL dbms.listConnections() YIELD connectionId, username WHERE username = $user "
-                "WITH collect(connectionId) AS ids CALL dbms.killConnections(ids) "
-                "YIELD connectionId RETURN connectionId",
-                user=user,
-            ).consume()
-            deadline = time.monotonic() + END_TIMEOUT_S
-            while running := self._running(session, user):
-                session.run("TERMINATE TRANSACTIONS $ids", ids=running).consume()
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(END_POLL_S)
-        return True
+            opened = session.run(_OPEN, user=user).data()
+            ids = [each["transactionId"] for each in opened]
+            session.run("TERMINATE TRANSACTIONS $ids", ids=ids).consume()
+            ended = self._stopped(session, user, set(ids))
+            session.run(_KILL, user=user).consume()
+        return ended
 
-    def _running(self, session: neo4j.Session, user: str) -> list[Any]:
-        return session.run(_RUNNING, user=user).value()
+    def _stopped(self, session: neo4j.Session, user: str, ids: set[str]) -> bool:
+        """Whether none of these transactions runs a statement any more, after some patience."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while True:
+            busy = [
+                each
+                for each in session.run(_OPEN, user=user).data()
+                if each["transactionId"] in ids and each["currentQuery"]
+            ]
+            if not busy:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(END_POLL_S)

@@ -77,11 +77,20 @@ class Neo4jTransaction(Transaction):
         return plan_text(plan)
 
     def commit(self, call: Call) -> None:
+        """See `Transaction.commit`. A connection that was killed answers a commit with success,
+        and has done nothing: only a bookmark confirms one."""
         self._check_open()
         with self._ending(), translated(call):
             self._transaction.commit()
-            self._over = "it was committed"
+            confirmed = bool(self._session.last_bookmarks().raw_values)
+            self._over = "it was committed" if confirmed else "its commit was not confirmed"
             self._session.close()
+        if not confirmed:
+            raise ToolError(
+                ErrorCode.DATABASE_UNAVAILABLE,
+                "the database ended the connection before it committed",
+                details={"sent": True, "ended": True},
+            )
 
     def rollback(self) -> None:
         self._over = self._over or "it was rolled back"

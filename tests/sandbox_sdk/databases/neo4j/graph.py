@@ -4,11 +4,13 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import docker
 
 from container_runtime.engine import Engine, load_engine
 from sandbox_sdk.databases.access import Access, Database, DatabaseLimits
@@ -151,4 +153,14 @@ def cancelled_at_its_deadline(call: Call) -> Iterator[None]:
         alarm.join()
 
 
-Try = Callable[[Neo4jDriver], Any]
+def left_of(name: str) -> list[str]:
+    """Every container, network, volume and mount with that name in it."""
+    client = docker.from_env()
+    try:
+        found = [each.name or "" for each in client.containers.list(all=True)]
+        found += [each.name or "" for each in client.networks.list()]
+        found += [each.name or "" for each in client.volumes.list()]
+    finally:
+        client.close()
+    found += Path("/proc/mounts").read_text().splitlines()
+    return [each for each in found if name in each]
