@@ -219,6 +219,7 @@ class Lifecycle:
         self._connection = Connection(container.endpoint)
         await self._wait_until_ready(container, self._connection)
         self.limits = await container.limits()
+        await self._services.databases.place_files(self.record.id, self._connection.upload)
         self._continue()
         moved = await state.change(
             self.record.id, when=(SandboxState.CREATING,), to=SandboxState.READY

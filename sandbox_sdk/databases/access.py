@@ -99,6 +99,9 @@ class Access(Value):
         return LEVELS[self.schemas.get(schema or "", self.default)]
 
 
+NOTHING = Access.model_construct(default="none", schemas={}, tables={})
+
+
 def _access(given: Any) -> Any:
     return {"default": given} if isinstance(given, str) else given
 

@@ -16,10 +16,14 @@ from .worker.pipe import WorkerLost
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """A database with what this sandbox may do in it, and who makes its copy."""
+    """A database with what this sandbox may do in it, and who makes its copy.
+
+    `file` is where it lies in the sandbox, if it is a file there: then only programs open it.
+    """
 
     database: Database
     provisioner: Provisioner
+    file: str | None = None
 
 
 class Attachment:
@@ -33,6 +37,7 @@ class Attachment:
         self, sandbox_id: str, provisioned: Provisioned, worker: Callable[[], Awaitable[Worker]]
     ) -> None:
         self.database = provisioned.database
+        self.file = provisioned.file
         self._provisioner = provisioned.provisioner
         self._sandbox_id = sandbox_id
         self._worker = worker

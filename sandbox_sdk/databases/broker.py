@@ -4,29 +4,24 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tool_plugins.errors import ConfigurationError, EngineError, SandboxError
 
-from .access import Access, Database
+from .access import NOTHING, Access, Database
 from .configuration import Configured
-from .exposure import Exposure, addresses
+from .exposure import Exposure, Upload, addresses, file_of, place_file
 from .provisioner import Place, Provisioner, provisioner_of
 
 if TYPE_CHECKING:
-    from container_runtime.connection import UploadResult
-
     from .session import SandboxDatabases
     from .worker.client import Workers
 
 logger = logging.getLogger(__name__)
 
-Upload = Callable[[str, AsyncIterator[bytes]], "Awaitable[UploadResult]"]
-
 ACCESS_FILE = "access.json"
-NOTHING = Access()
 
 
 class Broker:
@@ -127,6 +122,14 @@ class Broker:
         exposure = self._exposures[sandbox_id] = Exposure()
         await exposure.open(databases, shared, settings)
 
+    async def place_files(self, sandbox_id: str, upload: Upload) -> None:
+        """Gives a sandbox that has just started the databases that are files of its workspace."""
+        layout = self._place.engine.layout(sandbox_id)
+        for database in self._databases(sandbox_id):
+            if file_of(database, layout) is not None:
+                provisioner = self._provisioners[database.name]
+                await place_file(database, provisioner, sandbox_id, upload)
+
     async def close(self, sandbox_id: str) -> None:
         """Ends a sandbox's worker; its open transactions are rolled back. Idempotent."""
         exposure = self._exposures.pop(sandbox_id, None)
@@ -170,8 +173,11 @@ class Broker:
             raise ConfigurationError(
                 "this group has no databases", hint="give the group a database_access"
             )
+        layout = self._place.engine.layout(sandbox_id)
         databases = {
-            database.name: Provisioned(database, self._provisioners[database.name])
+            database.name: Provisioned(
+                database, self._provisioners[database.name], file_of(database, layout)
+            )
             for database in self._databases(sandbox_id)
         }
         return SandboxDatabases(sandbox_id, databases, self._workers, upload)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tool_plugins.contract import ToolDefinition
 from tool_plugins.errors import ConfigurationError
 
-from .access import Access, Database, DatabaseAccess, parse_access
+from .access import NOTHING, Access, Database, DatabaseAccess, parse_access
 from .exposure import check_exposed
 from .provisioner import provisioner_of
 
@@ -75,7 +75,10 @@ def override(access: DatabaseAccess, given: Mapping[str, Access | str] | None) -
         # Validated again as a whole: an owner of a shared database is refused there.
         fields = {each: getattr(database, each) for each in Database.model_fields}
         parse_access({"databases": [Database.model_validate(fields | {"access": changed[name]})]})
-        provisioner_of(database.engine).check(database.with_access(changed[name]))
+        own = database.with_access(changed[name])
+        if changed[name] != NOTHING:
+            check_exposed(own)
+        provisioner_of(database.engine).check(own)
     return changed
 
 

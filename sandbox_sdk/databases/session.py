@@ -24,6 +24,8 @@ from .worker.pipe import Pieces, WorkerLost
 __all__ = ("Provisioned", "SandboxDatabases")
 
 TERMINATE_S = 10.0
+RENEWED = ("credential", "expired")
+"""Details of a failure after which a fresh credential helps."""
 
 Fields = dict[str, Any]
 
@@ -143,7 +145,8 @@ class SandboxDatabases:
     # The tools.
 
     async def _list(self, arguments: Fields) -> Fields:
-        return {"databases": [view(each.database) for each in self._attachments.values()]}
+        views = (view(each.database, each.file) for each in self._attachments.values())
+        return {"databases": list(views)}
 
     async def _schema(self, arguments: Fields) -> Fields:
         attachment = self._attachment(arguments["database"])
@@ -251,6 +254,12 @@ class SandboxDatabases:
                 f"there is no database {name!r}; this sandbox has: {known}",
                 hint="see database_list",
             )
+        if attachment.file is not None:
+            raise ToolError(
+                ErrorCode.UNSUPPORTED,
+                f"{name} is a file of the sandbox, which its programs open: {attachment.file}",
+                hint=f"python3 -m sqlite3 {attachment.file} 'SELECT ...'",
+            )
         return attachment
 
     def _statements(self, arguments: Fields) -> Attachment:
@@ -310,9 +319,9 @@ class SandboxDatabases:
                     verb, database.name, wanted, caps=caps, timeout_s=timeout_s, pieces=pieces
                 )
             except ToolError as exc:
-                if renewed or not exc.details.get("credential"):
+                if renewed or not any(map(exc.details.get, RENEWED)):
                     raise
-                # The server does not know the principal any more, or its password.
+                # The server does not know the principal any more, or what proves it.
                 attachment.renew(worker)
                 renewed = True
             except WorkerLost as exc:

@@ -14,8 +14,8 @@ LEVEL_WORDS = {
 MOST_RULES = 20
 
 
-def view(database: Database) -> dict[str, Any]:
-    """The fields of a `DatabaseView`."""
+def view(database: Database, file: str | None = None) -> dict[str, Any]:
+    """The fields of a `DatabaseView`; `file` is where the sandbox has it as a file."""
     limits = database.limits
     return {
         "name": database.name,
@@ -28,6 +28,8 @@ def view(database: Database) -> dict[str, Any]:
         "max_rows": limits.rows,
         "max_bytes": limits.bytes,
         "timeout_s": limits.timeout_s,
+        "variable": f"{database.name.upper()}_DATABASE_URL" if database.expose else None,
+        "file": file,
     }
 
 

@@ -14,7 +14,11 @@ from tool_plugins.contract import Result
 
 
 class DatabaseView(Result):
-    """One database as its sandbox may use it. Limits are per call."""
+    """One database as its sandbox may use it. Limits are per call.
+
+    `variable` names the environment variable in which programs find its address, if they may
+    connect; `file` is set if it is a file of the sandbox, which only programs open.
+    """
 
     name: str
     engine: Literal["sqlite", "postgres", "qdrant", "neo4j"]
@@ -26,6 +30,8 @@ class DatabaseView(Result):
     max_rows: int
     max_bytes: int
     timeout_s: float
+    variable: str | None = None
+    file: str | None = None
 
 
 class ListResult(Result):

@@ -279,3 +279,50 @@ async def test_what_cannot_be_exposed_is_refused(make: MakeGroup) -> None:
     docs = {"name": "docs", "engine": "qdrant", "expose": True}
     with pytest.raises(ConfigurationError, match="cannot be given qdrant"):
         make(database_access={"databases": [docs]})
+
+
+FILE_PROGRAM = """\
+import os, sqlite3
+url = os.environ["NOTES_DATABASE_URL"]
+with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+    connection.execute("INSERT INTO pages VALUES (2, 'second')")
+    print(connection.execute("SELECT * FROM pages").fetchall())
+"""
+
+
+async def test_an_sqlite_database_becomes_a_file_of_the_sandbox(
+    engine_name: str, state_dir: Path
+) -> None:
+    file = state_dir / "population.yaml"
+    file.write_text(
+        'databases: {notes: {schema: "CREATE TABLE pages (id INTEGER, text TEXT);", '
+        "fixtures: [{table: pages, rows: [{id: 1, text: first}]}]}}"
+    )
+    notes = Database(name="notes", engine="sqlite", access=Access(default="owner"), expose=True)
+    group = SandboxGroup(
+        engine=engine_name,
+        state_dir=state_dir,
+        database_access=DatabaseAccess(databases=(notes,)),
+        initial_database_population_config=file,
+    )
+    async with group, await group.create_sandbox() as sandbox:
+        await sandbox.filesystem.write("look.py", FILE_PROGRAM)
+        ran = await sandbox.terminal.run("python3 look.py")
+        (shown,) = (await sandbox.database.list()).databases
+        with pytest.raises(ToolCallError, match="a file of the sandbox") as refused:
+            await sandbox.database.query("notes", "SELECT 1")
+        command = refused.value.hint.replace("SELECT ...", "SELECT count(*) FROM pages")
+        counted = await sandbox.terminal.run(command)
+
+    assert ran.stdout == "[(1, 'first'), (2, 'second')]\n"
+    assert shown.variable == "NOTES_DATABASE_URL"
+    assert shown.file is not None
+    assert shown.file.endswith("/.databases/notes.db")
+    if engine_name == "docker":  # the Python of this machine may be older than the command
+        assert counted.stdout == "(2,)\n"
+
+
+def test_programs_are_not_given_a_file_with_less_than_every_right(make: MakeGroup) -> None:
+    notes = {"name": "notes", "engine": "sqlite", "access": "write", "expose": True}
+    with pytest.raises(ConfigurationError, match="a file knows no permissions"):
+        make(database_access={"databases": [notes]}, initial_database_population_config=None)
