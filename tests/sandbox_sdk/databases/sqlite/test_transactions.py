@@ -1,5 +1,6 @@
 """Transactions, deadlines, limits, and what one caller leaves to the next."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,27 @@ def test_a_failed_statement_leaves_the_transaction_as_it_was(driver: SqliteDrive
 
     assert error.code == ErrorCode.QUERY_ERROR
     assert ask(driver, "SELECT id FROM t") == [(1,), (2,)]
+
+
+def test_a_query_does_not_write_though_its_transaction_may(driver: SqliteDriver) -> None:
+    transaction = driver.begin(call(), read_only=False, isolation=None)
+    rows = Rows()
+    for text in ("DELETE FROM t", "INSERT INTO t VALUES (2, 'x') RETURNING id"):
+        with pytest.raises(ToolError, match="not authorized"):
+            transaction.query(call(), Statement(text), Rows())
+    transaction.query(call(), Statement("SELECT count(*) FROM t"), rows)
+    transaction.execute(call(), Statement("INSERT INTO t VALUES (2, 'x')"), Rows())
+    transaction.commit(call())
+
+    assert rows.rows == [(1,)]
+    assert ask(driver, "SELECT count(*) FROM t") == [(2,)]
+
+
+def test_a_reader_has_the_file_open_for_reading_alone(driver: SqliteDriver) -> None:
+    connection = driver._pool.acquire("read", call())
+
+    with pytest.raises(sqlite3.OperationalError, match="readonly database"):
+        connection.own("DELETE FROM t")
 
 
 def test_a_savepoint_undoes_what_followed(driver: SqliteDriver) -> None:
