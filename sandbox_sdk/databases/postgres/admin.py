@@ -39,6 +39,7 @@ COLLISIONS = (
     errors.DuplicateDatabase,
     errors.DuplicateObject,
     errors.UniqueViolation,
+    errors.InvalidCatalogName,
     errors.DeadlockDetected,
     errors.LockNotAvailable,
     errors.ObjectInUse,
@@ -210,8 +211,9 @@ def reason(exc: psycopg.Error) -> str:
 
 def translated(exc: psycopg.Error) -> ConfigurationError | EngineError:
     """An error of ours for one that another try does not mend."""
-    if isinstance(exc, errors.InsufficientPrivilege):
-        return ConfigurationError(f"PostgreSQL refuses the operator: {reason(exc)}")
+    # Class 42: a rule does not fit the database, or the operator lacks a right.
+    if isinstance(exc, psycopg.ProgrammingError):
+        return ConfigurationError(f"PostgreSQL refuses it: {reason(exc)}")
     return EngineError(f"PostgreSQL could not do it: {reason(exc)}")
 
 

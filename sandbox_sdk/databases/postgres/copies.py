@@ -43,7 +43,11 @@ class Copies(Home):
         made: list[str] = []
 
         def work() -> None:
-            self._put(name, password, access, made)
+            try:
+                self._put(name, password, access, made)
+            except errors.InvalidCatalogName:
+                self._open()  # somebody dropped the template; it is made anew
+                raise
 
         try:
             self.admin.repeat(work)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -75,6 +76,54 @@ async def test_what_a_worker_gets(made: PostgresProvisioner) -> None:
     assert copy.settings["writable"] is False
     assert (await made.create(sandbox_id, WRITER)).settings["writable"] is True
     await made.drop(sandbox_id)
+
+
+async def test_a_role_is_no_more_than_a_login(
+    made: PostgresProvisioner, postgres: PostgresServer
+) -> None:
+    sandbox_id = new_sandbox_id()
+    copy = await made.create(sandbox_id, READER)
+    role = copy_name(sandbox_id, "shop")
+    query = (
+        "SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolinherit, rolreplication, "
+        f"rolbypassrls, rolconnlimit FROM pg_roles WHERE rolname = '{role}'"
+    )
+
+    assert as_operator(postgres, query) == [(True, *[False] * 6, 4)]
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(connect(copy))
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            connect(copy)
+    await made.drop(sandbox_id)
+
+
+async def test_a_template_that_was_dropped_is_made_again(postgres: PostgresServer) -> None:
+    one = provisioner(postgres, access=ALL, content=population("a"))
+    sandbox_id = new_sandbox_id()
+    await one.open()
+    (name,) = as_operator(
+        postgres, "SELECT datname FROM pg_database WHERE datname ~ '^sbxt' ORDER BY oid DESC"
+    )[0]
+    as_operator(postgres, f"DROP DATABASE {name}")
+
+    copy = await one.create(sandbox_id, ALL)
+
+    assert run(copy, "SELECT count(*) FROM orders") == [(2,)]
+    await one.drop(sandbox_id)
+    await one.aclose()
+
+
+async def test_a_condition_that_does_not_work_is_the_configurations_fault(
+    made: PostgresProvisioner, postgres: PostgresServer
+) -> None:
+    before = leftovers(postgres)
+    access = Access(tables={"users": TableAccess(select=True, rows="tenat = 'acme'")})
+
+    with pytest.raises(ConfigurationError, match='column "tenat" does not exist'):
+        await made.create(new_sandbox_id(), access)
+
+    assert before == leftovers(postgres)
 
 
 async def test_dropping_leaves_nothing(made: PostgresProvisioner, postgres: PostgresServer) -> None:
