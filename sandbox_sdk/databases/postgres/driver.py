@@ -22,7 +22,8 @@ from .values import Bound, bind
 
 READ_ONLY = b"BEGIN READ ONLY"
 FIRST_QUERY = b"SELECT 1"
-"""After a transaction's first query the server refuses SET TRANSACTION READ WRITE."""
+"""Once a transaction has looked at a query (it need not run) the server refuses SET TRANSACTION
+READ WRITE."""
 ISOLATION_LEVELS = ("read committed", "repeatable read", "serializable")
 
 
@@ -115,7 +116,7 @@ class PostgresDriver(Driver):
         rows = Rows(Feeder(session, self._types, sink, retry=True).take, may_cancel=True)
         steps = [
             partial(send, READ_ONLY, None),
-            partial(send, FIRST_QUERY, None),
+            partial(session.pgconn.send_prepare, b"", FIRST_QUERY),
             partial(send, query, bound.values, bound.types),
         ]
         answers = session.exchange(call, steps, rows=rows)

@@ -7,8 +7,8 @@ a model writes travels by the extended protocol, in which the server takes one s
 
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -33,7 +33,7 @@ _COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BO
 _WAITS = {pq.PollingStatus.READING: select.POLLIN, pq.PollingStatus.WRITING: select.POLLOUT}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What one step ended with. `tag` is the server's name for what it did: "INSERT 0 1"."""
 
@@ -129,43 +129,47 @@ class Session:
             ConnectionLostError: `answered` says if the first step was answered.
         """
         answers: list[Answer] = []
-        with call.cancelling(self.cancel), self._losing(answers):
-            self.pgconn.enter_pipeline_mode()
-            for step in steps:
-                step()
-            self.pgconn.pipeline_sync()
-            self._flush()
-            for number in range(1, len(steps) + 1):
-                answers.append(self._collect(rows if number == len(steps) else None))
-            self._next()  # the pipeline's end
-            self.pgconn.exit_pipeline_mode()
+        with call.cancelling(self.cancel):
+            try:
+                self._send(steps)
+                for _ in steps[:-1]:
+                    answers.append(self._collect(None))
+                answers.append(self._collect(rows))
+                self._next()  # the pipeline's end
+                self.pgconn.exit_pipeline_mode()
+            except psycopg.Error as exc:
+                raise self._loss(answers, exc) from None
         if rows is not None and rows.error is not None:
             raise rows.error
         return answers
 
-    @contextmanager
-    def _losing(self, answers: list[Answer]) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as exc:
-            refused = next((each.result for each in answers if each.failed), None)
-            words = _words(self.pgconn, refused) if refused else str(exc)
-            self.connection.close()  # libpq is in the middle of a message
-            raise ConnectionLostError(
-                words, answered=bool(answers) and not answers[0].failed
-            ) from None
+    def _send(self, steps: Sequence[Step]) -> None:
+        self.pgconn.enter_pipeline_mode()
+        for step in steps:
+            step()
+        self.pgconn.pipeline_sync()
+        while self.pgconn.flush():
+            self._writable.poll()
+            self.pgconn.consume_input()
+
+    def _loss(self, answers: Sequence[Answer], exc: psycopg.Error) -> ConnectionLostError:
+        refused = next((each.result for each in answers if each.failed), None)
+        words = _words(self.pgconn, refused) if refused else str(exc)
+        self.connection.close()  # libpq is in the middle of a message
+        answered = bool(answers) and not answers[0].failed
+        return ConnectionLostError(words, answered=answered)
 
     def _collect(self, rows: Rows | None) -> Answer:
-        tag = b""
         if rows is not None:
             self.pgconn.set_chunked_rows_mode(CHUNK_ROWS)
         last: pq.abc.PGresult | None = None
+        tag = b""
         while (result := self._next()) is not None:
-            last = result
+            last, status = result, result.status
             tag = result.command_status or tag  # libpq puts it on the last chunk that has rows
-            if result.status in _COPYING:
+            if status in _COPYING:
                 raise psycopg.OperationalError("COPY to or from the client is not possible")
-            if rows is not None and result.status in _WITH_ROWS:
+            if rows is not None and status in _WITH_ROWS:
                 rows.give(result)
                 if rows.stopped and rows.may_cancel and self.pgconn.is_busy():
                     rows.may_cancel = False
@@ -173,11 +177,6 @@ class Session:
         if last is None:
             raise psycopg.OperationalError("the server gave no answer")
         return Answer(last, tag.decode())
-
-    def _flush(self) -> None:
-        while self.pgconn.flush():
-            self._writable.poll()
-            self.pgconn.consume_input()
 
     def _next(self) -> pq.abc.PGresult | None:
         while self.pgconn.is_busy():
@@ -196,7 +195,8 @@ def connect(settings: Settings, call: Call) -> Session:
     pgconn = pq.PGconn.connect_start(settings.conninfo)
     try:
         _finish_connecting(pgconn, settings, call)
-        if settings.require_tls and not settings.private and not pgconn.ssl_in_use:
+        private = pgconn.host.startswith((b"/", b"@"))  # a unix socket: nobody can listen
+        if settings.require_tls and not private and not pgconn.ssl_in_use:
             raise unavailable("the server offers no TLS, and TLS is required", sent=False)
     except BaseException:
         pgconn.finish()

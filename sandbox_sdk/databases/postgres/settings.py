@@ -37,8 +37,6 @@ class Settings:
     """`PostgresDriver`'s settings, parsed. Times are seconds."""
 
     conninfo: bytes
-    private: bool
-    """Over a unix socket: nobody listens, TLS or not."""
     require_tls: bool
     pool_size: int
     max_overflow: int
@@ -52,10 +50,8 @@ class Settings:
         pool = given["pool"]
         require_tls = bool(given["require_tls"])
         words = {name: str(value) for name, value in given["conninfo"].items()}
-        private = words.get("host", "/").startswith(("/", "@")) and "hostaddr" not in words
         return cls(
-            conninfo=_conninfo(words, given, tls=require_tls and not private),
-            private=private,
+            conninfo=_conninfo(words, given, tls=require_tls),
             require_tls=require_tls,
             pool_size=int(pool["pool_size"]),
             max_overflow=int(pool["max_overflow"]),
@@ -67,7 +63,8 @@ class Settings:
 
 def _conninfo(words: dict[str, str], given: Mapping[str, Any], *, tls: bool) -> bytes:
     if tls and words.get("sslmode") in CLEAR_TEXT_MODES:
-        words["sslmode"] = "require"  # else the password would have gone out before we look
+        # Else the password would have gone out before we look. libpq skips it for unix sockets.
+        words["sslmode"] = "require"
     timeout_ms = math.ceil((float(given["timeout_s"]) + TIMEOUT_MARGIN_S) * 1000)
     settled = {
         **SETTLED,

@@ -24,6 +24,7 @@ ROLES = ("ro", "rw", "owner")
 TABLES = """
 CREATE TABLE users (
     id int PRIMARY KEY, name text, ssn text, tenant text NOT NULL, born date,
+    boss int REFERENCES users,
     CONSTRAINT has_name CHECK (name <> '')
 );
 INSERT INTO users SELECT g, 'n' || g, 'ssn' || g,

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sandbox_sdk.databases.postgres.driver import PostgresDriver
-from tests.sandbox_sdk.databases.postgres.driver_support import Shop, read
+from sandbox_sdk.databases.postgres.session import connect as connect_session
+from sandbox_sdk.databases.postgres.settings import Settings
+from tests.sandbox_sdk.databases.postgres.driver_support import Shop, call, read
 from tests.services.postgres import PostgresServer, find_binaries
 from tool_plugins.errors import ErrorCode, ToolError
 
@@ -146,6 +149,13 @@ def test_required_tls_wins_over_a_mode_that_allows_clear_text(shop: Shop, sslmod
 
     assert read(driver, TLS_IN_USE).rows == [(True,)]
     driver.close()
+
+
+def test_a_connection_that_came_out_in_clear_text_is_closed(shop: Shop) -> None:
+    parsed = Settings.parse(shop.settings("ro", conninfo={"sslmode": "disable"}))
+    assert connect_session(parsed, call()).close() is None
+    with pytest.raises(ToolError, match="TLS is required"):
+        connect_session(replace(parsed, require_tls=True), call())
 
 
 def test_a_server_without_tls_is_refused_where_tls_is_required(postgres: PostgresServer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox_sdk.databases.postgres.driver import PostgresDriver
+from sandbox_sdk.databases.postgres.transaction import PostgresTransaction
 from sandbox_sdk.databases.worker.driver import Statement, Transaction
 from tests.sandbox_sdk.databases.postgres.driver_support import ListSink, Shop, call, read, write
 from tests.services.postgres import PostgresServer
@@ -243,6 +244,20 @@ def test_a_deferred_constraint_is_reported_by_the_commit(owner: PostgresDriver, 
 
     assert caught.value.code == ErrorCode.QUERY_ERROR
     assert shop.admin("SELECT to_regclass('pairs')") == [(None,)]
+
+
+def test_a_commit_the_server_makes_a_rollback_is_no_success(
+    writer: PostgresDriver, shop: Shop
+) -> None:
+    transaction = begin(writer)
+    assert isinstance(transaction, PostgresTransaction)
+    write(transaction, INSERT, [1, 1])
+    transaction._session.run(b"SELECT 1/0")  # a fault that nothing else provokes
+    with pytest.raises(ToolError, match="rolled back") as caught:
+        transaction.commit(call())
+
+    assert caught.value.code == ErrorCode.CONFLICT
+    assert shop.count() == 0
 
 
 def test_two_that_lock_each_other_out_are_told_so(writer: PostgresDriver, shop: Shop) -> None:
