@@ -74,7 +74,7 @@ def override(access: DatabaseAccess, given: Mapping[str, Access | str] | None) -
         changed[name] = _rule(name, rule)
         # Validated again as a whole: an owner of a shared database is refused there.
         fields = {each: getattr(database, each) for each in Database.model_fields}
-        parse_access({"databases": [Database.model_validate(fields | {"access": changed[name]})]})
+        parse_access({"databases": [fields | {"access": changed[name]}]})
         own = database.with_access(changed[name])
         if changed[name] != NOTHING:
             check_exposed(own)
