@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from sandbox_sdk.databases.sqlite.driver import SqliteDriver
-from tool_plugins.errors import ErrorCode
+from sandbox_sdk.databases.worker.driver import Statement
+from tool_plugins.errors import ErrorCode, ToolError
 
-from .shop import ask, denied, do, open_shop, refusal
+from .shop import Rows, ask, call, denied, do, open_shop, refusal
 
 
 @pytest.fixture
@@ -103,6 +104,10 @@ def test_what_sqlite_itself_refuses(driver: SqliteDriver, query: str) -> None:
 def test_an_owner_does_not_write_in_a_query(driver: SqliteDriver) -> None:
     for query in ("CREATE TABLE t(a)", "DROP TABLE orders", "PRAGMA user_version = 3"):
         denied(driver, query)
+        transaction = driver.begin(call(), read_only=False, isolation=None)
+        with pytest.raises(ToolError, match="not authorized"):
+            transaction.query(call(), Statement(query), Rows())
+        transaction.rollback()
 
 
 def test_a_view_of_an_owner_calls_nothing_foreign(driver: SqliteDriver) -> None:

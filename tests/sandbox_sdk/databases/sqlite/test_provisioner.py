@@ -45,6 +45,7 @@ def test_a_copy_is_found_again_and_dropped_without_a_trace(tmp_path: Path) -> No
         do(driver, "INSERT INTO t VALUES (2, 'mine')")
         again = SqliteDriver((await made.create("a", made.database.access)).settings)
         await made.create("b", made.database.access)
+        assert {"data.db", "rows.json"} == files(tmp_path / "copies" / "b" / "shop")
 
         assert ask(again, "SELECT count(*) FROM t") == [(2,)]
         assert {"a", "b"} == await made.copies()
@@ -190,6 +191,21 @@ def test_a_shared_file_is_made_once_and_seen_by_all(tmp_path: Path) -> None:
     asyncio.run(made.drop("a"))
     assert set() == asyncio.run(made.copies())
     assert ask(two, "SELECT v FROM archive") == [("from one",)]
+
+
+def test_a_table_made_later_is_read_at_once_and_written_by_new_connections(tmp_path: Path) -> None:
+    """The guards of an open connection do not know it; a block copy into it would go unseen."""
+    driver = shared(tmp_path, {"default": "write", "tables": {"secret": "none"}})
+    do(driver, "INSERT INTO archive VALUES ('opens the connection')")
+    with closing(sqlite3.connect(tmp_path / "shared.db")) as operator:
+        operator.execute("CREATE TABLE later(v TEXT)")
+
+    assert ask(driver, "SELECT * FROM later") == []
+    denied(driver, "INSERT INTO later SELECT * FROM secret", write=True)
+    denied(driver, "INSERT INTO later VALUES ('x')", write=True)
+    fresh = shared(tmp_path, {"default": "write", "tables": {"secret": "none"}}, "b")
+    denied(fresh, "INSERT INTO later SELECT * FROM secret", write=True)
+    do(fresh, "INSERT INTO later VALUES ('x')")
 
 
 def test_a_bad_population_makes_no_shared_file(tmp_path: Path) -> None:

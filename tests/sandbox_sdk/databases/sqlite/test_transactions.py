@@ -55,7 +55,7 @@ def test_a_failed_statement_leaves_the_transaction_as_it_was(driver: SqliteDrive
     transaction.execute(call(), Statement("INSERT INTO t VALUES (2, 'x')"), Rows())
     error = failing(
         lambda: transaction.execute(
-            call(), Statement("INSERT INTO t VALUES (3, 'y'), (1, 'twice')"), Rows()
+            call(), Statement("INSERT OR FAIL INTO t VALUES (3, 'y'), (1, 'twice')"), Rows()
         )
     )
     transaction.commit(call())

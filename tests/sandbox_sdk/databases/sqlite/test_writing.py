@@ -55,6 +55,9 @@ def driver(tmp_path: Path) -> SqliteDriver:
         "INSERT INTO archive SELECT v FROM secret",
         "CREATE TABLE archive2 AS SELECT * FROM secret",
         "DROP TABLE archive",
+        "REINDEX",
+        "REINDEX orders",
+        "ANALYZE archive",
         "ALTER TABLE archive RENAME TO b",
         "CREATE TRIGGER t AFTER INSERT ON archive BEGIN INSERT INTO secret VALUES (1); END",
     ],
@@ -203,6 +206,14 @@ def test_rows_within_the_condition_are_written(tmp_path: Path) -> None:
     do(driver, "DELETE FROM users WHERE id = 1")
 
     assert ask(driver, "SELECT name FROM users ORDER BY id") == [("Bob",), ("Zoe",)]
+
+
+def test_a_row_for_which_the_condition_is_unknown_is_withheld(tmp_path: Path) -> None:
+    text = SHOP + "INSERT INTO users VALUES (4, 'Nil', '444', NULL);"
+    driver = open_shop(tmp_path, {"tables": {"users": ROWS}}, text=text)
+
+    assert ask(driver, "SELECT id FROM users") == [(1,), (2,)]
+    assert "outside" in denied(driver, "UPDATE users SET tenant = NULL", write=True)
 
 
 def test_a_condition_may_look_at_another_table_that_is_filtered_too(tmp_path: Path) -> None:
