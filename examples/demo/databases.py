@@ -150,9 +150,11 @@ async def _started_seller(player: Player, shop: Shop) -> AsyncIterator[Process]:
     try:
         yield seller
     finally:
+        left = descendants(seller.pid)
         if seller.returncode is None:
             seller.kill()
         await seller.wait()
+        await _until(lambda: not running(left))  # a server without a client ends by itself
 
 
 async def _first_line(seller: Process) -> dict[str, Any]:
