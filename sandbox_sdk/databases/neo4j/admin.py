@@ -121,7 +121,8 @@ class Admin:
         with self.session() as session:
             opened = session.run(_OPEN, user=user).data()
             ids = [each["transactionId"] for each in opened]
-            session.run("TERMINATE TRANSACTIONS $ids", ids=ids).consume()
+            if ids:
+                session.run("TERMINATE TRANSACTIONS $ids", ids=ids).consume()
             ended = self._stopped(session, user, set(ids))
             session.run(_KILL, user=user).consume()
         return ended

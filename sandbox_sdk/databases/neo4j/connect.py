@@ -8,10 +8,10 @@ from typing import Any
 import neo4j
 from neo4j.exceptions import (
     AuthError,
-    ConfigurationError,
     DriverError,
     Neo4jError,
     ServiceUnavailable,
+    SessionExpired,
 )
 
 USER_AGENT = "sandbox-sdk"
@@ -44,9 +44,9 @@ def connect(settings: dict[str, Any], **options: Any) -> neo4j.Driver:
 __all__ = (
     "FAILURES",
     "AuthError",
-    "ConfigurationError",
     "DriverError",
     "Neo4jError",
     "ServiceUnavailable",
+    "SessionExpired",
     "connect",
 )

@@ -15,7 +15,7 @@ import neo4j
 from sandbox_sdk.databases.worker.driver import Call, Driver, Sink, Statement, Transaction
 from tool_plugins.errors import ErrorCode, ToolError
 
-from .connect import FAILURES, connect
+from .connect import FAILURES, ServiceUnavailable, SessionExpired, connect
 from .errors import translated
 from .schema import read_schema
 from .transaction import Neo4jTransaction
@@ -96,17 +96,28 @@ class Neo4jDriver(Driver):
         mode = neo4j.WRITE_ACCESS if writes else neo4j.READ_ACCESS
         mark = uuid.uuid4().hex
         with translated(call, sent=False):
-            session = self._driver.session(
-                database=self._settings["database"], default_access_mode=mode
-            )
             try:
-                transaction = session.begin_transaction(
-                    metadata={"call": mark}, timeout=max(0.001, timeout_s)
-                )
-            except BaseException:
-                session.close()
-                raise
+                session, transaction = self._begin(mode, mark, timeout_s)
+            except (ServiceUnavailable, SessionExpired):
+                # The pool held a connection that the server had closed, and has dropped it now.
+                call.check()
+                session, transaction = self._begin(mode, mark, timeout_s)
         return session, transaction, lambda: self._end(mark)
+
+    def _begin(
+        self, mode: str, mark: str, timeout_s: float
+    ) -> tuple[neo4j.Session, neo4j.Transaction]:
+        session = self._driver.session(
+            database=self._settings["database"], default_access_mode=mode
+        )
+        try:
+            transaction = session.begin_transaction(
+                metadata={"call": mark}, timeout=max(0.001, timeout_s)
+            )
+        except BaseException:
+            session.close()
+            raise
+        return session, transaction
 
     def _end(self, mark: str) -> None:
         """Asks the server to end a transaction, from a connection that no pool limits.

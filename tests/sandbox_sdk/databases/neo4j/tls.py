@@ -59,9 +59,11 @@ def in_front_of(host: str, port: int, certified: Path) -> Iterator[int]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def _pass(near: socket.socket, context: ssl.SSLContext, host: str, port: int) -> None:
