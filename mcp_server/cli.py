@@ -67,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     sandboxes = commands.add_parser("sandboxes", help="the sandboxes of this machine")
     sandbox_commands = sandboxes.add_subparsers(dest="action", required=True, metavar="action")
     _add_engine(sandbox_commands.add_parser("list", help="list them, whoever started them"))
-    _add_engine(sandbox_commands.add_parser("prune", help="remove those whose server is gone"))
+    prune = sandbox_commands.add_parser("prune", help="remove those whose server is gone")
+    _add_databases(prune)
+    _add_engine(prune)
     return top
 
 
