@@ -26,7 +26,13 @@ from container_runtime.spec import (
 from container_runtime.workspace import Mounted, Workspaces
 from tool_plugins.errors import ConfigurationError, EngineError, UnenforceableLimitError
 
-from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal, succeeded
+from .docker_client import (
+    NOT_FOUND,
+    DockerClient,
+    EngineRefusal,
+    remove_container,
+    succeeded,
+)
 from .docker_config import (
     LIMIT_FIELDS,
     PREFIX,
@@ -45,8 +51,6 @@ from .docker_host import EngineHost, read_host
 from .docker_network import make_network, remove_network
 from .docker_service import DockerServices
 
-REMOVE_TIMEOUT_S = 30.0
-REMOVE_POLL_S = 0.1
 UNDO_TIMEOUT_S = 60.0
 ENDPOINTS = ("auto", "unix", "tcp")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -287,27 +291,10 @@ class DockerEngine(Engine):
                     f"container {name!r} belongs to somebody else",
                     hint="remove it by hand if nobody needs it",
                 )
-            await self._remove_container(record["Id"])
+            await remove_container(self._client, record["Id"])
         if record is None or restore_access(record).reach != "unix":
             await self._client.run(lambda api: remove_network(api, name, str(self._state)))
         await asyncio.to_thread(folder.remove)
-
-    async def _remove_container(self, identifier: str) -> None:
-        """Kills and removes; waits where somebody else is already removing."""
-        async with asyncio.timeout(REMOVE_TIMEOUT_S):
-            while True:
-                try:
-                    await self._client.run(
-                        lambda api: api.remove_container(identifier, v=True, force=True)
-                    )
-                except EngineRefusal as refusal:
-                    if refusal.status == NOT_FOUND:
-                        return
-                    if refusal.status != CONFLICT:
-                        raise
-                else:
-                    return
-                await asyncio.sleep(REMOVE_POLL_S)
 
     async def _inspect(self, name: str) -> dict[str, Any] | None:
         try:

@@ -27,6 +27,8 @@ KNOCK_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 5.0
 NOT_FOUND = 404
 CONFLICT = 409
+REMOVE_TIMEOUT_S = 60.0
+REMOVE_POLL_S = 0.1
 
 _NOT_RUNNING = (
     "start the Docker Engine (`systemctl start docker`, or Docker Desktop), "
@@ -157,6 +159,22 @@ def _knock(url: str) -> None:
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(KNOCK_TIMEOUT_S)
             caller.connect(address.path)
+
+
+async def remove_container(client: "DockerClient", identifier: str) -> None:
+    """Kills and removes a container with its volumes; waits where somebody else does already."""
+    async with asyncio.timeout(REMOVE_TIMEOUT_S):
+        while True:
+            try:
+                await client.run(lambda api: api.remove_container(identifier, v=True, force=True))
+            except EngineRefusal as refusal:
+                if refusal.status == NOT_FOUND:
+                    return
+                if refusal.status != CONFLICT:
+                    raise
+            else:
+                return
+            await asyncio.sleep(REMOVE_POLL_S)
 
 
 async def succeeded(work: asyncio.Future[Any]) -> bool:

@@ -15,7 +15,13 @@ from container_runtime.service import ServiceAddress, ServiceContainers, Service
 from container_runtime.workspace import Workspaces, release
 from tool_plugins.errors import EngineError, ImageError
 
-from .docker_client import CONFLICT, NOT_FOUND, DockerClient, EngineRefusal, succeeded
+from .docker_client import (
+    NOT_FOUND,
+    DockerClient,
+    EngineRefusal,
+    remove_container,
+    succeeded,
+)
 from .docker_config import differences
 from .docker_network import address, make_network, remove_network
 from .docker_service_config import (
@@ -30,8 +36,6 @@ from .docker_service_config import (
 PULL_TIMEOUT_S = 1800.0
 PULL_SILENCE_S = 60.0
 ARCHIVE_TIMEOUT_S = 600.0
-REMOVE_TIMEOUT_S = 60.0
-POLL_S = 0.1
 CHUNK_BYTES = 2**20
 MAX_LINE = 300
 
@@ -208,25 +212,9 @@ class DockerServices(ServiceContainers):
                     f"container {name!r} belongs to somebody else",
                     hint="remove it by hand if nobody needs it",
                 )
-            await self._remove_container(record["Id"])
+            await remove_container(self._client, record["Id"])
         await self._client.run(lambda api: remove_network(api, name, str(self._state)))
         await asyncio.to_thread(_release, *self._files(name))
-
-    async def _remove_container(self, identifier: str) -> None:
-        async with asyncio.timeout(REMOVE_TIMEOUT_S):
-            while True:
-                try:
-                    await self._client.run(
-                        lambda api: api.remove_container(identifier, v=True, force=True)
-                    )
-                except EngineRefusal as refusal:
-                    if refusal.status == NOT_FOUND:
-                        return
-                    if refusal.status != CONFLICT:
-                        raise
-                else:
-                    return
-                await asyncio.sleep(POLL_S)
 
     async def _own(self, name: str) -> dict[str, Any]:
         record = await self._inspect(name)

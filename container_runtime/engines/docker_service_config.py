@@ -14,10 +14,9 @@ from tool_plugins.errors import ConfigurationError, EngineError
 
 from .docker_config import (
     CPU_PERIOD_US,
-    LOG_CONFIG,
     MASKED_PATHS,
     PREFIX,
-    READONLY_PATHS,
+    isolation,
     seccomp_profile,
 )
 
@@ -64,25 +63,12 @@ def _host_config(
         security.append("apparmor=docker-default")
     rlimits = {"nofile": spec.open_files, "core": 0, "fsize": spec.file_mb * MIB}
     config: dict[str, Any] = {
-        "Privileged": False,
-        "CapDrop": ["ALL"],
+        **isolation(),
         "CapAdd": [],
         "SecurityOpt": security,
         "ReadonlyRootfs": False,
         "NetworkMode": spec.name,
-        "IpcMode": "private",
-        "PidMode": "",
-        "UTSMode": "",
-        "UsernsMode": "",
-        "CgroupnsMode": "private",
-        "LogConfig": {"Type": "local", "Config": LOG_CONFIG},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "AutoRemove": False,
-        "Devices": [],
-        "DeviceCgroupRules": [],
-        "PublishAllPorts": False,
         "MaskedPaths": MASKED_PATHS,
-        "ReadonlyPaths": READONLY_PATHS,
         "Memory": spec.memory_mb * MIB,
         "MemorySwap": spec.memory_mb * MIB,
         "PidsLimit": spec.pids,
