@@ -109,13 +109,13 @@ def _access(given: Any) -> Any:
 class DatabaseLimits(Value):
     """Caps of one call and of one copy.
 
-    `rows`, `bytes` (of JSON) and `cell_chars` cap what a call returns; `timeout_s` what it may
-    take; `transaction_s` how long a transaction may stay open in all. `temp_mb` caps temporary
+    `rows`, `bytes` (of JSON; the default is what MCP clients are shown whole) and `cell_chars` cap
+    what a call returns; `timeout_s` what it may take; `transaction_s` how long a transaction may stay open in all. `temp_mb` caps temporary
     files of one PostgreSQL session, `size_mb` an SQLite copy.
     """
 
     rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    bytes: Annotated[int, Field(ge=1000, le=8_000_000)] = 200_000
+    bytes: Annotated[int, Field(ge=1000, le=8_000_000)] = 100_000
     cell_chars: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 15.0
     transaction_s: Annotated[float, Field(gt=0, le=3600)] = 300.0
