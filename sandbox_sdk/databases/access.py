@@ -110,8 +110,9 @@ class DatabaseLimits(Value):
     """Caps of one call and of one copy.
 
     `rows`, `bytes` (of JSON; the default is what MCP clients are shown whole) and `cell_chars` cap
-    what a call returns; `timeout_s` what it may take; `transaction_s` how long a transaction may stay open in all. `temp_mb` caps temporary
-    files of one PostgreSQL session, `size_mb` an SQLite copy.
+    what a call returns; `timeout_s` what it may take; `transaction_s` how long a transaction may
+    stay open in all. `temp_mb` caps temporary files of one PostgreSQL session, `size_mb` the copy
+    of an engine that runs on this host.
     """
 
     rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
