@@ -112,6 +112,8 @@ class Broker:
             return
         if not any(database.expose for database in databases):
             return
+        # Of the in-process engine nobody else makes it.
+        await asyncio.to_thread(shared.mkdir, parents=True, exist_ok=True)
 
         def settings(name: str) -> Callable[[], Awaitable[Mapping[str, Any]]]:
             async def made() -> Mapping[str, Any]:

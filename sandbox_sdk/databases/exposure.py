@@ -101,6 +101,7 @@ class Exposure:
         """
         from .postgres.gateway import Gateway
 
+        await asyncio.to_thread(_enterable, shared / FOLDER)
         for database in databases:
             if database.expose and not _is_file(database):
                 gateway = Gateway(settings(database.name))
@@ -127,6 +128,12 @@ def _address(database: Database, layout: Layout) -> str:
             hint="leave expose out, or use an engine on this machine",
         )
     return f"postgresql:///{database.name}?host={layout.run}/{FOLDER}/{database.name}"
+
+
+def _enterable(folder: Path) -> None:
+    """Makes the folder so that the agent's user can pass through it, whatever the umask is."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -326,3 +326,20 @@ def test_programs_are_not_given_a_file_with_less_than_every_right(make: MakeGrou
     notes = {"name": "notes", "engine": "sqlite", "access": "write", "expose": True}
     with pytest.raises(ConfigurationError, match="a file knows no permissions"):
         make(database_access={"databases": [notes]}, initial_database_population_config=None)
+
+
+@pytest.mark.docker
+async def test_programs_of_an_adopted_sandbox_reach_their_database_again(
+    make: MakeGroup, docker_state_dir: Path
+) -> None:
+    look = (
+        "python3 -c \"import os, psycopg; psycopg.connect(os.environ['DATABASE_URL'])\" && echo in"
+    )
+    async with make(engine="docker", ephemeral=False, expose=True) as first:
+        sandbox = await first.create_sandbox()
+        await sandbox.start()
+        assert (await sandbox.terminal.run(look)).stdout == "in\n"
+    async with make(engine="docker", ephemeral=False, expose=True) as second:
+        sandbox = await second.get_sandbox(sandbox.id)
+        assert (await sandbox.terminal.run(look)).stdout == "in\n"
+        await second.end_sandbox(sandbox.id)
