@@ -10,8 +10,9 @@ with_engine := $(python) .ci/engine.py run --
 image := .venv/bin/sandbox-mcp image build
 # Installs database servers, where that is possible; never starts one.
 servers := $(python) .ci/packages.py
-# Those of database servers that only tests run. Built ahead: it takes longer than a test may.
-test_images := $(python) -m tests.services images
+# Those of database servers that only tests run. They take minutes at first, so the tests that need
+# none run meanwhile.
+test_images := $(python) -m tests.services images >.cache/test-images.log 2>&1
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,7 +39,7 @@ demo: setup ## Show the whole thing at work: a real client, a real sandbox, a re
 
 test: setup ## Run every test; ARGS="-k name" chooses some
 	@$(servers) postgres neo4j
-	@$(with_engine) bash -c '$(image) && $(test_images) && $(python) -m pytest $(ARGS)'
+	@$(with_engine) bash -c '$(image) && { $(test_images) & $(python) -m pytest $(ARGS); status=$$?; wait; exit $$status; }'
 
 bench: setup ## Hold the performance budgets; prints a table
 	@$(servers) postgres

@@ -14,6 +14,17 @@ from sandbox_sdk import EngineError, SandboxGroup
 from tests.fakes import FakeClock, FakeTools, WrappedEngine
 from tests.services.postgres import PostgresServer, find_binaries
 
+NEO4J = Path(__file__).parent / "sandbox_sdk" / "databases" / "neo4j"
+NEO4J_TIMEOUT_S = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests with Neo4j last: `make test` builds its image while the others run."""
+    items.sort(key=lambda item: NEO4J in item.path.parents)
+    for item in items:
+        if NEO4J in item.path.parents:
+            item.add_marker(pytest.mark.timeout(NEO4J_TIMEOUT_S))
+
 
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
