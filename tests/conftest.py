@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from container_runtime.engine import Engine, load_engine
 from container_runtime.engines.in_process import InProcessEngine
@@ -14,16 +16,33 @@ from sandbox_sdk import EngineError, SandboxGroup
 from tests.fakes import FakeClock, FakeTools, WrappedEngine
 from tests.services.postgres import PostgresServer, find_binaries
 
-NEO4J = Path(__file__).parent / "sandbox_sdk" / "databases" / "neo4j"
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / "tests" / "tool_plugins"
+NEO4J = ROOT / "tests" / "sandbox_sdk" / "databases" / "neo4j"
 NEO4J_TIMEOUT_S = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests with Neo4j last: `make test` builds its image while the others run."""
-    items.sort(key=lambda item: NEO4J in item.path.parents)
+    """Runs what needs Neo4j late, because `make test` builds its image while others run, but not
+    last: other processes need something to do meanwhile."""
+    items.sort(key=lambda item: (TOOLS in item.path.parents, NEO4J in item.path.parents))
     for item in items:
         if NEO4J in item.path.parents:
             item.add_marker(pytest.mark.timeout(NEO4J_TIMEOUT_S))
+
+
+class ByFile(LoadScopeScheduling):
+    """One process runs a file from its first test to its last, and one all of Neo4j, which starts
+    slowly and under names of its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return str(NEO4J) if NEO4J in (ROOT / file).parents else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """See `ByFile`."""
+    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -349,7 +349,7 @@ def test_without_ripgrep_the_error_says_what_to_install(host, tools, monkeypatch
 def test_ripgrep_runs_as_the_agents_user(tmp_path, workspace) -> None:
     program = tmp_path / "rg"
     program.write_text("#!/bin/sh\nprintf '%s\\0' \"$(id -u) $(id -g) $(id -G) $(pwd)\"\n")
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for path in (tmp_path, *list(tmp_path.parents)[:3]):
         path.chmod(0o755)
     program.chmod(0o755)
     host = Host(
