@@ -117,11 +117,13 @@ class Gateway:
         """Passes on a request to cancel: its key names a session, and proves the right to."""
         settings = await self._settings()
         upstream = await connect(settings["conninfo"], require_tls=settings["require_tls"])
-        upstream.writer.write(opening.packet)
-        with suppress(OSError):
-            await upstream.writer.drain()
-            await upstream.reader.read(1)
-        upstream.writer.close()
+        try:
+            upstream.writer.write(opening.packet)
+            with suppress(OSError):
+                await upstream.writer.drain()
+                await upstream.reader.read(1)
+        finally:
+            upstream.writer.close()
 
 
 async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Opening:
