@@ -122,7 +122,7 @@ class Connection:
                 return take(cursor)
         except (sqlite3.Error, sqlite3.Warning, MemoryError) as exc:
             denied = self._authorizer.denied
-            raise translate(exc, call, denied=denied, hint=self._allowed()) from exc
+            raise translate(exc, call, denied=denied, hint=self._hint(mode)) from exc
         finally:
             cursor.close()
             self._authorizer.end()
@@ -207,6 +207,12 @@ class Connection:
             page = self._raw.execute("PRAGMA page_size").fetchone()[0]
             pragmas.append(f"max_page_count={max(1, self._site.max_bytes // page)}")
         return pragmas
+
+    def _hint(self, mode: Mode) -> str:
+        wrote = set(self._authorizer.seen) - {"SELECT"}
+        if mode == "read" and wrote and self._site.rules.writable:
+            return "use database_execute for what writes"
+        return self._allowed()
 
     def _allowed(self) -> str:
         rules = self._site.rules
