@@ -8,6 +8,8 @@
 Never speaks MCP. Importing it starts nothing and loads no database or container library.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from container_runtime.connection import FolderResult, UploadResult
 from container_runtime.engine import Container, Engine
 from tool_plugins.contract import ToolDefinition
@@ -32,16 +34,11 @@ from .config import Settings
 from .group import SandboxGroup
 from .models import (
     LOCAL,
-    Access,
     Action,
     ActionEvent,
     Attachment,
     ChangeEvent,
     ComputeResources,
-    ConnectionPool,
-    Database,
-    DatabaseAccess,
-    DatabaseLimits,
     EffectiveLimit,
     GoneCause,
     GroupLimits,
@@ -53,11 +50,20 @@ from .models import (
     ProgressEvent,
     SandboxInfo,
     SandboxState,
-    TableAccess,
     ToolFailure,
 )
 from .recovery import Recovered
 from .sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from .databases.access import (
+        Access,
+        ConnectionPool,
+        Database,
+        DatabaseAccess,
+        DatabaseLimits,
+        TableAccess,
+    )
 
 __all__ = (
     "LOCAL",
@@ -109,3 +115,12 @@ __all__ = (
     "UploadResult",
     "load_registry",
 )
+
+
+def __getattr__(name: str) -> Any:
+    """What describes databases is loaded when it is first named: most programs need none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .databases import access
+
+    return getattr(access, name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from container_runtime.engine import Engine, Report
 from container_runtime.spec import ComputeResources, HostCapabilities
@@ -17,8 +17,6 @@ from tool_plugins.registry import ToolRegistry, load_registry
 
 from .clock import Clock, SystemClock
 from .config import Settings, environment
-from .databases.access import Access, DatabaseAccess
-from .databases.configuration import configure, override, tools_for
 from .members import Members
 from .models import LOCAL, GroupLimits, Principal, SandboxInfo
 from .opening import leave, open_services
@@ -27,6 +25,9 @@ from .recovery import Recovered, Recovery
 from .sandbox import Sandbox
 from .services import Services
 from .tasks import finish
+
+if TYPE_CHECKING:
+    from .databases.access import Access, DatabaseAccess
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class SandboxGroup:
         compute_resources: ComputeResources | None = None,
         resource_limits: Mapping[str, Any] | GroupLimits | None = None,
         tools: Any = None,
-        database_access: DatabaseAccess | Mapping[str, Any] | Path | str | None = None,
+        database_access: "DatabaseAccess | Mapping[str, Any] | Path | str | None" = None,
         auth_config: Any = None,
         initial_database_population_config: Path | str | None = None,
         engine: str | Engine | None = None,
@@ -75,6 +76,9 @@ class SandboxGroup:
         self.name = check_name(name)
         self.limits = GroupLimits.parse(resource_limits)
         self.compute_resources = check_resources(compute_resources, ComputeResources())
+        # Not at the top: it would slow down every import of the SDK, as models of databases do.
+        from .databases.configuration import configure, tools_for
+
         self._databases = configure(
             database_access, initial_database_population_config, environment()
         )
@@ -163,7 +167,7 @@ class SandboxGroup:
         compute_resources: ComputeResources | None = None,
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
-        database_access: Mapping[str, Access | str] | None = None,
+        database_access: "Mapping[str, Access | str] | None" = None,
     ) -> Sandbox:
         """A sandbox that is written down but not started: `await sandbox.start()`.
 
@@ -175,6 +179,8 @@ class SandboxGroup:
             QuotaError: the group's limits leave no room.
             SandboxStateError: the principal has a live sandbox of that name.
         """
+        from .databases.configuration import override
+
         return await self._live().members.create(
             name,
             principal=principal,

@@ -22,7 +22,6 @@ from tool_plugins.errors import (
     SandboxStateError,
 )
 
-from .databases.access import Access
 from .lease import Lease
 from .models import SandboxState
 from .records import SandboxRecord
@@ -30,6 +29,7 @@ from .services import Services
 from .tasks import finish
 
 if TYPE_CHECKING:
+    from .databases.access import Access
     from .databases.session import SandboxDatabases
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Lifecycle:
         services: Services,
         lease: Lease,
         environment: Mapping[str, str] | None = None,
-        database_access: Mapping[str, Access] | None = None,
+        database_access: "Mapping[str, Access] | None" = None,
     ) -> None:
         self.record = record
         self.lease = lease

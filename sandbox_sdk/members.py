@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from container_runtime.connection import Connection
 from container_runtime.engine import Container
 from container_runtime.spec import ComputeResources, EffectiveLimit
 from tool_plugins.errors import SandboxGoneError, SandboxNotFoundError
 
-from .databases.access import Access
 from .lease import Lease
 from .lifecycle import Lifecycle
 from .models import GroupLimits, Principal, SandboxState
@@ -18,6 +18,9 @@ from .quota import check_room
 from .records import SandboxRecord
 from .sandbox import Sandbox
 from .services import Services
+
+if TYPE_CHECKING:
+    from .databases.access import Access
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Members:
         resources: ComputeResources,
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
-        database_access: Mapping[str, Access] | None = None,
+        database_access: "Mapping[str, Access] | None" = None,
     ) -> Sandbox:
         """Reserves room, then writes the row. See `SandboxGroup.create_sandbox`."""
         variables = check_environment(environment)

@@ -25,27 +25,13 @@ from tool_plugins.contract import (
 )
 from tool_plugins.errors import ConfigurationError, GoneCause
 
-from .databases.access import (
-    Access,
-    ConnectionPool,
-    Database,
-    DatabaseAccess,
-    DatabaseLimits,
-    TableAccess,
-)
-
 __all__ = (
     "LOCAL",
-    "Access",
     "Action",
     "ActionEvent",
     "Attachment",
     "ChangeEvent",
     "ComputeResources",
-    "ConnectionPool",
-    "Database",
-    "DatabaseAccess",
-    "DatabaseLimits",
     "EffectiveLimit",
     "GoneCause",
     "GroupLimits",
@@ -57,7 +43,6 @@ __all__ = (
     "ProgressEvent",
     "SandboxInfo",
     "SandboxState",
-    "TableAccess",
     "ToolFailure",
 )
 

@@ -5,19 +5,20 @@ import os
 import secrets
 from contextlib import AsyncExitStack
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from container_runtime.engine import Engine, Report, load_engine
 from tool_plugins.registry import ToolRegistry
 
 from .clock import Clock
 from .config import Settings
-from .databases.broker import Broker
-from .databases.configuration import Configured
-from .databases.provisioner import Place
 from .liveness import ServerLock
 from .records import ServerRecord
 from .recovery import home_of
 from .services import Services
+
+if TYPE_CHECKING:
+    from .databases.configuration import Configured
 
 
 async def open_services(
@@ -25,7 +26,7 @@ async def open_services(
     opened: AsyncExitStack,
     *,
     engine: Engine | None,
-    databases: Configured,
+    databases: "Configured",
     registry: ToolRegistry,
     clock: Clock,
     report: Report,
@@ -37,6 +38,9 @@ async def open_services(
     opened.push_async_callback(engine.aclose)
     await engine.connect()
     await engine.ensure_image(report)
+    from .databases.broker import Broker
+    from .databases.provisioner import Place
+
     place = Place(settings.state_dir / "databases", engine, report)
     broker = Broker(databases, place)
     opened.push_async_callback(broker.aclose)
