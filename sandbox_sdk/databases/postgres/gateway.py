@@ -73,6 +73,8 @@ class Gateway:
         assert task is not None
         self._clients.add(task)
         try:
+            if self._server is None:
+                return  # accepted just before `aclose`
             if len(self._clients) > MAX_CLIENTS:
                 writer.write(error("too many connections of this sandbox", "53300"))
             else:
@@ -149,10 +151,11 @@ async def _relay(client: Ends, server: Ends) -> None:
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        # First, because the wait after it can itself be cancelled.
+        server[1].close()
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        server[1].close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -115,6 +117,21 @@ async def test_the_servers_own_refusal_reaches_the_client(gate: Gate) -> None:
         await gate.connect()
     for connection in held:
         await connection.close()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_the_servers_end_is_closed_whenever_a_relay_is_cancelled(steps: int) -> None:
+    client, server = asyncio.StreamReader(), asyncio.StreamReader()
+    writers = Mock(spec=asyncio.StreamWriter), Mock(spec=asyncio.StreamWriter)
+    relay = asyncio.create_task(gateway_module._relay((client, writers[0]), (server, writers[1])))
+    await asyncio.sleep(0)
+    client.feed_eof()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    relay.cancel()
+    with suppress(asyncio.CancelledError):
+        await relay
+    writers[1].close.assert_called_once_with()
 
 
 async def test_a_wrong_credential_is_said_without_showing_it(gate: Gate) -> None:
