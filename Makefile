@@ -13,8 +13,6 @@ servers := $(python) .ci/packages.py
 # Those of database servers that only tests run. They take minutes at first, so the tests that need
 # none run meanwhile.
 test_images := $(python) -m tests.services images >.cache/test-images.log 2>&1
-# Most tests wait more than they compute. See tests/conftest.py for what one process runs.
-parallel := --numprocesses 3 --no-loadscope-reorder
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,7 +39,7 @@ demo: setup ## Show the whole thing at work: a real client, a real sandbox, a re
 
 test: setup ## Run every test; ARGS="-k name" chooses some
 	@$(servers) postgres neo4j
-	@$(with_engine) bash -c '$(image) && { $(test_images) & $(python) -m pytest $(parallel) $(ARGS); status=$$?; wait; exit $$status; }'
+	@$(with_engine) bash -c '$(image) && { $(test_images) & bash .ci/tests.sh $(ARGS); status=$$?; wait; exit $$status; }'
 
 bench: setup ## Hold the performance budgets; prints a table
 	@$(servers) postgres

@@ -39,7 +39,7 @@ async def test_the_deadline_kills_everything_and_keeps_the_shell(tools: Tools, c
     await tools.run("export A=1; plain=2; cd /usr")
     shell = int(await tools.stdout("echo $$"))
 
-    result = await tools.run(command, timeout_s=0.4)
+    result = await tools.run(command, timeout_s=1)
 
     assert (result.status, result.exit_code) == ("timed_out", None)
     assert "not" not in result.stdout
@@ -48,7 +48,7 @@ async def test_the_deadline_kills_everything_and_keeps_the_shell(tools: Tools, c
 
 
 async def test_what_the_command_changed_before_its_deadline_stays(tools: Tools):
-    await tools.run("cd /usr; export A=changed; sleep 100", timeout_s=0.4)
+    await tools.run("cd /usr; export A=changed; sleep 100", timeout_s=1)
 
     assert await tools.stdout("echo $A $PWD") == "changed /usr\n"
 
@@ -62,7 +62,7 @@ async def test_jobs_of_earlier_commands_outlive_a_deadline(tools: Tools):
     await until(lambda: len(started()) == 3)
     earlier = started()
 
-    result = await tools.run("sleep 200 & (setsid sleep 300 &) ; sleep 400", timeout_s=0.4)
+    result = await tools.run("sleep 200 & (setsid sleep 300 &) ; sleep 400", timeout_s=1)
 
     assert result.status == "timed_out"
     assert job in earlier
@@ -72,7 +72,7 @@ async def test_jobs_of_earlier_commands_outlive_a_deadline(tools: Tools):
 async def test_a_replaced_program_is_killed_and_the_state_restored(tools: Tools):
     await tools.run("export A=1")
 
-    result = await tools.run("exec sleep 100", timeout_s=0.4)
+    result = await tools.run("exec sleep 100", timeout_s=1)
 
     assert (result.status, result.shell_restarted) == ("timed_out", True)
     assert await tools.stdout("echo $A") == "1\n"
@@ -81,7 +81,7 @@ async def test_a_replaced_program_is_killed_and_the_state_restored(tools: Tools)
 async def test_a_shell_that_ignores_us_is_replaced(tools: Tools):
     await tools.run("export A=1")
 
-    result = await tools.run("trap '' RTMIN+9; while :; do :; done", timeout_s=0.4)
+    result = await tools.run("trap '' RTMIN+9; while :; do :; done", timeout_s=1)
 
     assert (result.status, result.shell_restarted) == ("timed_out", True)
     assert await tools.stdout("echo $A") == "1\n"
@@ -129,7 +129,7 @@ async def test_the_deadline_holds_after_the_soft_one(tools: Tools):
 
 
 async def test_the_deadline_ends_a_command_under_a_terminal(tools: Tools):
-    result = await tools.run(f"{DAEMON} echo up; sleep 100", pty=True, timeout_s=0.5)
+    result = await tools.run(f"{DAEMON} echo up; sleep 100", pty=True, timeout_s=3)
 
     assert (result.status, result.stdout) == ("timed_out", "up\n")
     assert started() == set()
@@ -239,7 +239,7 @@ async def test_no_room_for_a_process_is_said(pids_limit: Limit, tools: Tools):
 
     # The shell itself needs no new process for this.
     assert await tools.stdout("echo $A") == "1\n"
-    result = await tools.run("/bin/true; echo not", timeout_s=0.5)
+    result = await tools.run("/bin/true; echo not", timeout_s=1)
 
     assert result.status == "timed_out"
     assert "not" not in result.stdout
