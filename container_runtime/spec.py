@@ -15,6 +15,9 @@ PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
 RUN = "/run/sandbox"
 DEFAULT_DISK_MB = 1024
+EGRESS_SOCKET = "egress/egress.sock"
+EGRESS_CA = "egress/ca.pem"
+"""Below the folder a container shares with its host."""
 
 
 class ComputeResources(Value):
@@ -52,7 +55,9 @@ class ContainerSpec(Value):
     """What to create. `name` is the container's name and the key of all that belongs to it.
 
     `labels` are the caller's; an engine adds none of its own meaning to them. `agent_uid` is the
-    user id agent code runs as, unique among the sandboxes of one installation.
+    user id agent code runs as, unique among the sandboxes of one installation. With `egress`,
+    programs inside find a proxy on loopback that leads to the socket `EGRESS_SOCKET` of the shared
+    folder (see `Layout`), where the host listens; `EGRESS_CA` beside it may hold certificates.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
@@ -60,6 +65,7 @@ class ContainerSpec(Value):
     labels: dict[str, str] = Field(default_factory=dict)
     agent_uid: Annotated[int, Field(ge=100_000, le=2_000_000_000)] = 200_000
     environment: dict[str, str] = Field(default_factory=dict)
+    egress: bool = False
 
 
 class EffectiveLimit(Value):

@@ -15,6 +15,7 @@ from container_runtime.engines.in_process import InProcessEngine
 from sandbox_sdk import EngineError, SandboxGroup
 from tests.fakes import FakeClock, FakeTools, WrappedEngine
 from tests.services.postgres import PostgresServer, find_binaries
+from tests.services.web import Web
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / "tests" / "tool_plugins"
@@ -94,6 +95,13 @@ def postgres() -> Iterator[PostgresServer]:
     finally:
         server.stop(mode="immediate")
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    """Servers on loopback under names of their own, and a policy that lets sandboxes reach two."""
+    with Web(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture(params=["in_process", pytest.param("docker", marks=pytest.mark.docker)])

@@ -158,7 +158,8 @@ class ToolDefinition:
     annotations: Annotations
     executor: str = ""
     timeout_argument: str | None = None
-    broker: Literal["database"] | None = None
+    broker: Literal["database", "search"] | None = None
+    untrusted: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:

@@ -1,0 +1,1 @@
+"""What may leave a sandbox: the policy, the proxy that holds it, the log of its decisions."""

@@ -1,0 +1,1 @@
+"""A browser in the sandbox, driven by tools. Part of an image flavour."""

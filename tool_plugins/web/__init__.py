@@ -1,0 +1,1 @@
+"""Tools that reach the web, always through the sandbox's egress proxy."""
