@@ -16,7 +16,8 @@ from tool_plugins.errors import SandboxError, SandboxStateError
 from tool_plugins.registry import ToolRegistry, load_registry
 
 from .clock import Clock, SystemClock
-from .config import Settings, environment
+from .config import Settings
+from .config import environment as settings_environment
 from .members import Members
 from .models import LOCAL, GroupLimits, Principal, SandboxInfo
 from .opening import leave, open_services
@@ -28,6 +29,8 @@ from .tasks import finish
 
 if TYPE_CHECKING:
     from .databases.access import Access, DatabaseAccess
+    from .egress.policy import EgressPolicy
+    from .search.provider import SearchProvider
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,12 @@ class SandboxGroup:
     `database_access` says which databases the sandboxes have: a `DatabaseAccess`, its fields as a
     mapping, or the path of a YAML file with them. `initial_database_population_config` is the
     path of the YAML file that says what they start with.
+
+    `egress_policy` says what the sandboxes may reach on the network: an `EgressPolicy`, its fields
+    as a mapping, or the path of a YAML file. Without one they have no network, with an empty one a
+    proxy that lets nothing out. `web_search` is a provider for `web.search`: a `SearchProvider`,
+    the fields of a built-in one as a mapping, or the path of a YAML file. `browser` gives the
+    sandboxes an image with Chromium, and the tools that drive it.
     """
 
     def __init__(
@@ -62,6 +71,9 @@ class SandboxGroup:
         database_access: "DatabaseAccess | Mapping[str, Any] | Path | str | None" = None,
         auth_config: Any = None,
         initial_database_population_config: Path | str | None = None,
+        egress_policy: "EgressPolicy | Mapping[str, Any] | Path | str | None" = None,
+        web_search: "SearchProvider | Mapping[str, Any] | Path | str | None" = None,
+        browser: bool = False,
         engine: str | Engine | None = None,
         state_dir: Path | str | None = None,
         state_url: str | None = None,
@@ -80,10 +92,23 @@ class SandboxGroup:
         from .databases.configuration import configure, tools_for
 
         self._databases = configure(
-            database_access, initial_database_population_config, environment()
+            database_access, initial_database_population_config, settings_environment()
         )
+        from .egress.listing import web_tools
+        from .egress.loading import parse_policy
+        from .search.configuration import configure_search
+
+        self._egress_policy = parse_policy(egress_policy, settings_environment())
+        self._search = configure_search(web_search, settings_environment())
+        self._browser = browser
         chosen = load_registry() if registry is None else registry
-        self.registry = ToolRegistry([*chosen, *tools_for(self._databases.access)])
+        self.registry = ToolRegistry(
+            [
+                *chosen,
+                *tools_for(self._databases.access),
+                *web_tools(self._egress_policy, search=self._search is not None, browser=browser),
+            ]
+        )
         self._settings = Settings.load(
             state_dir=state_dir,
             state_url=state_url,
@@ -128,6 +153,9 @@ class SandboxGroup:
                 opened,
                 engine=self._engine,
                 databases=self._databases,
+                egress_policy=self._egress_policy,
+                search=self._search,
+                browser=self._browser,
                 registry=self.registry,
                 clock=self._clock,
                 report=self._report,
@@ -168,11 +196,13 @@ class SandboxGroup:
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
         database_access: "Mapping[str, Access | str] | None" = None,
+        egress_policy: "EgressPolicy | Mapping[str, Any] | Path | str | None" = None,
     ) -> Sandbox:
         """A sandbox that is written down but not started: `await sandbox.start()`.
 
         `database_access` names what this sandbox may do with databases of the group, where that
         differs: `{"shop": "read", "notes": "none"}`, or an `Access` for finer rules.
+        `egress_policy` replaces the group's for this sandbox.
 
         Raises:
             ConfigurationError: an argument is wrong.
@@ -180,6 +210,7 @@ class SandboxGroup:
             SandboxStateError: the principal has a live sandbox of that name.
         """
         from .databases.configuration import override
+        from .egress.loading import parse_policy
 
         return await self._live().members.create(
             name,
@@ -188,6 +219,7 @@ class SandboxGroup:
             environment=environment,
             idle_timeout_s=idle_timeout_s,
             database_access=override(self._databases.access, database_access),
+            egress_policy=parse_policy(egress_policy, settings_environment()),
         )
 
     async def get_sandbox(self, sandbox_id: str, *, principal: Principal = LOCAL) -> Sandbox:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from container_runtime.connection import Connection, ConnectionLost, UploadResult
 from container_runtime.engine import Container
@@ -31,6 +31,8 @@ from .tasks import finish
 if TYPE_CHECKING:
     from .databases.access import Access
     from .databases.session import SandboxDatabases
+    from .egress.broker import EgressBroker
+    from .egress.policy import EgressPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Lifecycle:
         lease: Lease,
         environment: Mapping[str, str] | None = None,
         database_access: "Mapping[str, Access] | None" = None,
+        egress_policy: "EgressPolicy | None" = None,
     ) -> None:
         self.record = record
         self.lease = lease
@@ -70,6 +73,7 @@ class Lifecycle:
         self._services = services
         self._environment = dict(environment or {})
         self._database_access = database_access or {}
+        self._egress_policy = egress_policy
         self._container: Container | None = None
         self._connection: Connection | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -146,6 +150,7 @@ class Lifecycle:
         self._registered = True
         self.record = replace(self.record, agent_uid=written.agent_uid)
         await self._services.databases.restrict(self.record.id, self._database_access)
+        await self._services.egress.restrict(self.record.id, self._egress_policy)
 
     async def adopt(
         self,
@@ -158,7 +163,7 @@ class Lifecycle:
         self._container = container
         self._connection = connection
         self.limits = limits
-        await self._services.databases.expose(self.record.id, self._upload)
+        await self._attach()
 
     def databases(self) -> "SandboxDatabases":
         """What the sandbox has of its group's databases.
@@ -167,6 +172,27 @@ class Lifecycle:
             ConfigurationError: the group has none.
         """
         return self._services.databases.session(self.record.id, self._upload)
+
+    @property
+    def egress(self) -> "EgressBroker":
+        """The proxies of the group."""
+        return self._services.egress
+
+    async def search(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Searches the web, with the key of the group's provider.
+
+        Raises:
+            ToolError: the provider failed.
+        """
+        from .search.execute import execute
+
+        assert self._services.search is not None, "the tool is listed with a provider only"
+        return await execute(self._services.search, args)
+
+    async def _attach(self) -> None:
+        """Listens for the programs of a container that exists."""
+        await self._services.databases.expose(self.record.id, self._upload)
+        await self._services.egress.open(self.record.id)
 
     async def _upload(self, path: str, content: AsyncIterator[bytes]) -> UploadResult:
         return await self.connection().upload(path, content)
@@ -212,7 +238,7 @@ class Lifecycle:
         self._continue()
         container = await engine.create(self._spec())
         self._container = container
-        await self._services.databases.expose(self.record.id, self._upload)
+        await self._attach()
         self._continue()
         await container.start()
         self._continue()
@@ -260,12 +286,15 @@ class Lifecycle:
         await finish(cleaning)
 
     def _spec(self) -> ContainerSpec:
+        databases, egress = self._services.databases, self._services.egress
+        given = databases.environment(self.record.id) | egress.environment(self.record.id)
         return ContainerSpec(
             name=self.record.id,
             resources=self.record.resources,
             labels=self._services.labels(self.record.id),
             agent_uid=self.record.agent_uid,
-            environment=self._services.databases.environment(self.record.id) | self._environment,
+            environment=given | self._environment,
+            egress=egress.enabled,
         )
 
     def _begin_end(self, cause: GoneCause) -> asyncio.Task[bool] | None:
@@ -299,9 +328,11 @@ class Lifecycle:
                 await self._connection.aclose()
             # First its transactions, which may hold up others; then what takes longer.
             await self._services.databases.close(self.record.id)
+            await self._services.egress.close(self.record.id)
             if self._registered:
                 await self._services.engine.remove(self.record.id)
                 await self._services.databases.drop(self.record.id)
+                await self._services.egress.drop(self.record.id)
             at = self._services.clock.wall()
             await self._services.state.mark_removed(self.record.id, at=at)
         except SandboxError as exc:

@@ -21,6 +21,7 @@ from .services import Services
 
 if TYPE_CHECKING:
     from .databases.access import Access
+    from .egress.policy import EgressPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +50,22 @@ class Members:
         environment: Mapping[str, str] | None = None,
         idle_timeout_s: float | None = None,
         database_access: "Mapping[str, Access] | None" = None,
+        egress_policy: "EgressPolicy | None" = None,
     ) -> Sandbox:
         """Reserves room, then writes the row. See `SandboxGroup.create_sandbox`."""
         variables = check_environment(environment)
+        self._services.egress.check(egress_policy)
         resources = self._services.engine.settle(resources)
         record = self._new_record(name, principal, resources, idle_timeout_s)
         check_room(self._limits, self._promised(), resources)
-        life = Lifecycle(record, self._services, self._lease(record), variables, database_access)
+        life = Lifecycle(
+            record,
+            self._services,
+            self._lease(record),
+            variables,
+            database_access,
+            egress_policy,
+        )
         sandbox = self._add(principal, life)
         writing = self._services.tasks.spawn(life.register(), name=f"register {record.id}")
         try:

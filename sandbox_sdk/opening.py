@@ -19,6 +19,8 @@ from .services import Services
 
 if TYPE_CHECKING:
     from .databases.configuration import Configured
+    from .egress.policy import EgressPolicy
+    from .search.provider import SearchProvider
 
 
 async def open_services(
@@ -27,14 +29,17 @@ async def open_services(
     *,
     engine: Engine | None,
     databases: "Configured",
+    egress_policy: "EgressPolicy | None",
+    search: "SearchProvider | None",
+    browser: bool,
     registry: ToolRegistry,
     clock: Clock,
     report: Report,
 ) -> Services:
-    """Engine, image, databases, state, this server's lock and row; `opened` closes all of them."""
+    """Engine, image, databases, proxies, state, this server's lock and row; `opened` closes all."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     if engine is None:
-        engine = await asyncio.to_thread(_load_engine, settings)
+        engine = await asyncio.to_thread(_load_engine, settings, browser)
     opened.push_async_callback(engine.aclose)
     await engine.connect()
     await engine.ensure_image(report)
@@ -45,6 +50,12 @@ async def open_services(
     broker = Broker(databases, place)
     opened.push_async_callback(broker.aclose)
     await broker.open()
+    from .egress.broker import EgressBroker
+
+    egress = EgressBroker(egress_policy, engine, settings.state_dir / "egress")
+    opened.push_async_callback(egress.aclose)
+    if search is not None:
+        opened.push_async_callback(search.aclose)
     # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
     state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
     state = await state_module.State.open(settings.state_url)
@@ -54,6 +65,8 @@ async def open_services(
         engine=engine,
         state=state,
         databases=broker,
+        egress=egress,
+        search=search,
         registry=registry,
         clock=clock,
     )
@@ -79,6 +92,8 @@ async def leave(services: Services, settings: Settings) -> None:
         ServerLock.path_of(settings.state_dir, services.server_id).unlink(missing_ok=True)
 
 
-def _load_engine(settings: Settings) -> Engine:
+def _load_engine(settings: Settings, browser: bool) -> Engine:
     chosen = {"image": settings.image} if settings.image else {}
+    if browser:
+        chosen["flavour"] = "browser"
     return load_engine(settings.engine, state_dir=settings.state_dir, **chosen)

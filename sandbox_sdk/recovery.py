@@ -152,6 +152,7 @@ class Recovery:
         try:
             await self._services.engine.remove(name)
             await self._services.databases.drop(name)
+            await self._services.egress.drop(name)
         except SandboxError as exc:
             logger.warning("sandbox %s cannot be removed now: %s", name, exc)
             found.left.append(name)

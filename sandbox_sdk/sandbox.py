@@ -7,10 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
-
-from pydantic import ValidationError
 
 from container_runtime.connection import Connection, ConnectionLost, FolderResult, UploadResult
 from container_runtime.spec import EffectiveLimit
@@ -23,29 +20,20 @@ from tool_plugins.contract import (
     ToolDefinition,
     ToolFailure,
 )
-from tool_plugins.errors import (
-    ErrorCode,
-    ProtocolError,
-    SandboxError,
-    ToolCallError,
-    ToolError,
-)
+from tool_plugins.errors import ProtocolError, SandboxError, ToolCallError, ToolError
 
 from .actions import make_action, parse_actions, run_actions
 from .arguments import parse_arguments
 from .lifecycle import Lifecycle
 from .models import Principal, SandboxInfo, SandboxState
+from .observations import checked, deadline_of, observe, refused, unanswered
 from .services import Services
 
 if TYPE_CHECKING:
     from .databases.facades import DatabaseTools, VectorTools
+    from .egress.control import Egress
     from .facades import FilesystemTools, TerminalTools
-
-ACTION_TIMEOUT_S = 120.0
-"""How long the transport waits for a tool that has no deadline of its own."""
-
-TIMEOUT_MARGIN_S = 30.0
-"""How much longer it waits for one that has."""
+    from .web import BrowserTools, DocumentTools, WebTools
 
 
 class Sandbox:
@@ -114,6 +102,34 @@ class Sandbox:
 
         return VectorTools(self)
 
+    @cached_property
+    def web(self) -> "WebTools":
+        """The web tools as typed methods."""
+        from .web import WebTools
+
+        return WebTools(self)
+
+    @cached_property
+    def document(self) -> "DocumentTools":
+        """The document tool as a typed method."""
+        from .web import DocumentTools
+
+        return DocumentTools(self)
+
+    @cached_property
+    def browser(self) -> "BrowserTools":
+        """The browser tools as typed methods."""
+        from .web import BrowserTools
+
+        return BrowserTools(self)
+
+    @cached_property
+    def egress(self) -> "Egress":
+        """What the sandbox may reach on the network, and what it tried."""
+        from .egress.control import Egress
+
+        return Egress(self._life)
+
     def info(self) -> SandboxInfo:
         """All that is known of it, from memory."""
         record, remaining = self._life.record, self._life.lease.remaining_s()
@@ -175,16 +191,16 @@ class Sandbox:
         """
         action, definition, failure = self._prepare(action, args)
         if failure is not None:
-            return _refused(action, failure)
-        deadline = timeout_s or _deadline(definition, action.args)
+            return refused(action, failure)
+        deadline = timeout_s or deadline_of(definition, action.args)
         try:
             async with self._use() as connection:
                 if definition.broker is not None:
-                    return await self._ask_databases(action, deadline)
+                    return await self._ask_host(definition, action, deadline)
                 observation = await connection.execute(action, timeout_s=deadline)
-                return _checked(definition, action, observation)
+                return checked(definition, action, observation)
         except (TimeoutError, ConnectionLost) as exc:
-            return _unanswered(action, exc, deadline)
+            return unanswered(action, exc, deadline)
 
     async def stream(
         self,
@@ -199,12 +215,12 @@ class Sandbox:
         """
         action, definition, failure = self._prepare(action, args)
         if failure is not None:
-            yield ObservationEvent(observation=_refused(action, failure))
+            yield ObservationEvent(observation=refused(action, failure))
             return
         if definition.broker is not None:
             yield ObservationEvent(observation=await self.execute(action, timeout_s=timeout_s))
             return
-        deadline = timeout_s or _deadline(definition, action.args)
+        deadline = timeout_s or deadline_of(definition, action.args)
         try:
             async with (
                 self._use() as connection,
@@ -212,10 +228,10 @@ class Sandbox:
             ):
                 async for event in events:
                     if isinstance(event, ObservationEvent):
-                        _checked(definition, action, event.observation)
+                        checked(definition, action, event.observation)
                     yield event
         except (TimeoutError, ConnectionLost) as exc:
-            yield ObservationEvent(observation=_unanswered(action, exc, deadline))
+            yield ObservationEvent(observation=unanswered(action, exc, deadline))
 
     @overload
     async def send_actions(
@@ -306,18 +322,16 @@ class Sandbox:
                     exc.code, exc.message, hint=exc.hint, details=exc.details
                 ) from exc
 
-    async def _ask_databases(self, action: Action, deadline_s: float) -> Observation:
-        """The host's own part: credentials must not enter the container."""
-        begun = monotonic()
-        answer: dict[str, Any] = {}
-        try:
-            async with asyncio.timeout(deadline_s):
-                answer["data"] = await self._life.databases().execute(action.tool, action.args)
-        except ToolError as exc:
-            answer["error"] = ToolFailure.model_validate(exc.as_dict())
-        return Observation(
-            action_id=action.id, tool=action.tool, duration_s=monotonic() - begun, **answer
-        )
+    async def _ask_host(
+        self, definition: ToolDefinition, action: Action, deadline_s: float
+    ) -> Observation:
+        """The host's own part: what these tools need must not enter the container."""
+        if definition.broker == "database":
+            work = self._life.databases().execute(action.tool, action.args)
+        else:
+            work = self._life.search(action.args)
+        async with asyncio.timeout(deadline_s):
+            return await observe(action, work)
 
     def _prepare(
         self, action: Action | str, args: Mapping[str, Any] | None
@@ -360,32 +374,3 @@ class Sandbox:
             raise SandboxError(
                 f"the connection to {self.id} broke", hint="the transfer is incomplete; repeat it"
             ) from exc
-
-
-def _deadline(definition: ToolDefinition, args: Mapping[str, Any]) -> float:
-    own = args.get(definition.timeout_argument) if definition.timeout_argument else None
-    return ACTION_TIMEOUT_S if own is None else float(own) + TIMEOUT_MARGIN_S
-
-
-def _refused(action: Action, failure: ToolFailure) -> Observation:
-    return Observation(action_id=action.id, tool=action.tool, error=failure)
-
-
-def _unanswered(action: Action, error: Exception, deadline_s: float) -> Observation:
-    """The sandbox is well, but this action was cancelled or its answer was lost."""
-    if isinstance(error, TimeoutError):
-        code, message = ErrorCode.TIMEOUT, f"no answer within {deadline_s:g} s; it was cancelled"
-    else:
-        code, message = ErrorCode.INTERNAL, "the connection broke while the action ran"
-    hint = "it may have taken effect in part: look before you repeat it"
-    return _refused(action, ToolFailure(code=code, message=message, hint=hint))
-
-
-def _checked(definition: ToolDefinition, action: Action, observation: Observation) -> Observation:
-    """The observation, if its data has the form its tool promises."""
-    if observation.data is not None:
-        try:
-            definition.result.model_validate(observation.data)
-        except ValidationError as exc:
-            raise ProtocolError(f"{action.tool} answered in a form of its own: {exc}") from exc
-    return observation

@@ -13,6 +13,8 @@ from .tasks import Tasks
 
 if TYPE_CHECKING:
     from .databases.broker import Broker
+    from .egress.broker import EgressBroker
+    from .search.provider import SearchProvider
     from .state import State
 
 INSTALLATION_LABEL = "sandbox-sdk.installation"
@@ -32,6 +34,8 @@ class Services:
     engine: Engine
     state: "State"
     databases: "Broker"
+    egress: "EgressBroker"
+    search: "SearchProvider | None"
     registry: ToolRegistry
     clock: Clock
     tasks: Tasks = field(default_factory=Tasks)

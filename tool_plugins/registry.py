@@ -7,7 +7,11 @@ from importlib import import_module
 from .contract import TOOL_NAME_PATTERN, ToolDefinition
 from .errors import ConfigurationError, UnknownToolError
 
-DEFAULT_PLUGINS = ("tool_plugins.filesystem.definition", "tool_plugins.terminal.definition")
+DEFAULT_PLUGINS = (
+    "tool_plugins.filesystem.definition",
+    "tool_plugins.terminal.definition",
+    "tool_plugins.document.definition",
+)
 
 # `sandbox_id` routes a call over MCP, so no tool may use the name for itself.
 RESERVED_ARGUMENTS = frozenset({"sandbox_id"})

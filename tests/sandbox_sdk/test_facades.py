@@ -7,18 +7,26 @@ import pytest
 from sandbox_sdk import SandboxGroup, SandboxStateError, ToolCallError
 from sandbox_sdk.databases.facades import DatabaseTools, VectorTools
 from sandbox_sdk.facades import CommandStream, FilesystemTools, TerminalTools
+from sandbox_sdk.web import BrowserTools, DocumentTools, WebTools
 from tests.fakes import eventually
+from tool_plugins.browser.definition import TOOLS as BROWSER
 from tool_plugins.contract import ToolDefinition
 from tool_plugins.database.definition import TOOLS
 from tool_plugins.registry import load_registry
+from tool_plugins.web.definition import TOOLS as WEB
 
 FACADES = {
     "filesystem": FilesystemTools,
     "terminal": TerminalTools,
     "database": DatabaseTools,
     "vector": VectorTools,
+    "document": DocumentTools,
+    "web": WebTools,
+    "browser": BrowserTools,
 }
-DEFINITIONS = {definition.name: definition for definition in (*load_registry(), *TOOLS)}
+DEFINITIONS = {
+    definition.name: definition for definition in (*load_registry(), *TOOLS, *WEB, *BROWSER)
+}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=DEFINITIONS)

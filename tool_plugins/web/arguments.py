@@ -75,7 +75,7 @@ class FetchArguments(Arguments):
     max_chars: MaxChars = 20_000
     offset: Offset = 0
     links: Annotated[bool, Field(description="Also return up to 50 links of the page.")] = False
-    headers: Headers = Field(default_factory=dict)
+    headers: Headers = {}
     timeout_s: Annotated[float, Field(gt=0, le=120, description="For all of it, in seconds.")] = (
         30.0
     )
@@ -101,7 +101,7 @@ class DownloadArguments(Arguments):
         str | None,
         Field(pattern=r"^[0-9a-fA-F]{64}$", description="Keep the file only with this digest."),
     ] = None
-    headers: Headers = Field(default_factory=dict)
+    headers: Headers = {}
     timeout_s: Annotated[float, Field(gt=0, le=3600, description="For all of it, in seconds.")] = (
         300.0
     )
@@ -112,7 +112,7 @@ class RequestArguments(Arguments):
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     url: Url
-    headers: Headers = Field(default_factory=dict)
+    headers: Headers = {}
     json_body: Annotated[
         Any, Field(description="A JSON value to send as the body, with its content type.")
     ] = None

@@ -57,3 +57,5 @@ SEARCH = ToolDefinition(
     annotations=Annotations("Search the web", read_only=True, idempotent=True, open_world=True),
     broker="search",
 )
+
+TOOLS = (FETCH, DOWNLOAD, REQUEST, SEARCH)
