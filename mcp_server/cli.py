@@ -58,10 +58,13 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     image = commands.add_parser("image", help="the sandbox image")
     image_commands = image.add_subparsers(dest="action", required=True, metavar="action")
-    _add_engine(image_commands.add_parser("build", help="build it, if its inputs changed"))
+    build = image_commands.add_parser("build", help="build it, if its inputs changed")
+    _add_browser(build)
+    _add_engine(build)
     _add_engine(commands.add_parser("doctor", help="say what this host and engine can do"))
     tools = commands.add_parser("tools", help="list the tools, each with its origin")
     _add_databases(tools)
+    _add_web(tools)
     _add_extension(tools)
     _add_engine(tools)
     sandboxes = commands.add_parser("sandboxes", help="the sandboxes of this machine")
@@ -99,6 +102,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     limits.add_argument("--pids", type=int)
     databases = serve.add_argument_group("databases of each sandbox")
     _add_databases(databases)
+    _add_web(serve.add_argument_group("what each sandbox may reach on the network (nothing)"))
     _add_extension(serve)
     _add_engine(serve)
 
@@ -113,6 +117,29 @@ def _add_databases(command: "argparse._ActionsContainer") -> None:
         "--database-population",
         metavar="FILE",
         help="a YAML file that says what these databases hold at first",
+    )
+
+
+def _add_web(command: "argparse._ActionsContainer") -> None:
+    command.add_argument(
+        "--egress-policy", metavar="FILE", help="a YAML file that says which hosts, and how"
+    )
+    command.add_argument(
+        "--egress-allow",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="a host sandboxes may reach, such as pypi.org or '*.example.com'; may be repeated",
+    )
+    command.add_argument(
+        "--web-search", metavar="FILE", help="a YAML file that names a search provider"
+    )
+    _add_browser(command)
+
+
+def _add_browser(command: "argparse._ActionsContainer") -> None:
+    command.add_argument(
+        "--browser", action="store_true", help="use an image with Chromium, and its tools"
     )
 
 

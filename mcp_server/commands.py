@@ -8,9 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox_sdk.egress.loading import parse_policy
+
 from container_runtime.engine import Engine, load_engine
 from sandbox_sdk import SandboxGroup
-from sandbox_sdk.config import Settings
+from sandbox_sdk.config import Settings, environment
+from sandbox_sdk.egress.policy import EgressPolicy
 from sandbox_sdk.models import ComputeResources
 from tool_plugins.errors import ConfigurationError
 
@@ -109,10 +112,25 @@ def _group(arguments: argparse.Namespace) -> SandboxGroup:
         compute_resources=_resources(arguments),
         database_access=getattr(arguments, "database_access", None),
         initial_database_population_config=getattr(arguments, "database_population", None),
+        egress_policy=_egress_policy(arguments),
+        web_search=getattr(arguments, "web_search", None),
+        browser=getattr(arguments, "browser", False),
         engine=arguments.engine,
         state_dir=arguments.state_dir,
         report=report,
     )
+
+
+def _egress_policy(arguments: argparse.Namespace) -> EgressPolicy | None:
+    """That of the file, with the hosts of the command line added."""
+    policy = parse_policy(getattr(arguments, "egress_policy", None), environment())
+    allowed = getattr(arguments, "egress_allow", [])
+    if not allowed:
+        return policy
+    added = parse_policy({"allow": allowed}, environment())
+    if policy is None or added is None:
+        return added
+    return policy.model_copy(update={"allow": policy.allow + added.allow})
 
 
 def _resources(arguments: argparse.Namespace) -> ComputeResources:
@@ -127,6 +145,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 async def _with_engine(arguments: argparse.Namespace, work: Callable[[Engine], Any]) -> Any:
     settings = _settings(arguments)
     chosen = {"image": settings.image} if settings.image else {}
+    if getattr(arguments, "browser", False):
+        chosen["flavour"] = "browser"
     async with load_engine(settings.engine, state_dir=settings.state_dir, **chosen) as engine:
         return await work(engine)
 

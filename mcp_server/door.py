@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from sandbox_sdk import SandboxGroup
+from sandbox_sdk.egress.policy import EgressPolicy
 from tool_plugins.errors import SandboxError
 from tool_plugins.registry import ToolRegistry
 
@@ -28,6 +29,11 @@ class GroupDoor:
     def registry(self) -> ToolRegistry:
         """The group's tools, known before it has started."""
         return self._group.registry
+
+    @property
+    def egress_policy(self) -> EgressPolicy | None:
+        """What the group's sandboxes may reach, unless one has a policy of its own."""
+        return self._group.egress_policy
 
     @property
     def is_open(self) -> bool:

@@ -17,12 +17,13 @@ from mcp.server.subscriptions import (
 )
 from mcp.shared.exceptions import MCPError
 
-from sandbox_sdk import SandboxGroup, ToolRegistry
+from sandbox_sdk import SandboxGroup
 
 from .calls import SandboxCalls
 from .catalog import Catalog, CatalogEntry, tool_of
 from .door import GroupDoor
 from .extension import Context, ServerExtension
+from .instructions import instructions_for
 from .offers import add_extensions
 from .sandboxes import SandboxTools
 
@@ -34,24 +35,6 @@ LEGACY_NOTICE: dict[type[ListChanged], Callable[[ServerSession], Awaitable[None]
     PromptsListChanged: ServerSession.send_prompt_list_changed,
     ResourcesListChanged: ServerSession.send_resource_list_changed,
 }
-
-INSTRUCTIONS = """\
-You have your own Linux sandbox: a container without network, with a persistent /workspace. Every \
-filesystem_* and terminal_* tool works in it; it is made on first use, so just begin. Leave out \
-sandbox_id unless you made further sandboxes with sandbox_create. A command that outlives its \
-timeout_s hands back a process_id: read it with terminal_read, end it with terminal_kill. A \
-non-zero exit code is a result, not an error."""
-
-
-DATABASE_INSTRUCTIONS = """\
- The sandbox also has databases, with rights that the database itself enforces: begin with \
-database_list, then database_schema. What is refused there cannot be worked around."""
-
-
-def instructions_for(registry: ToolRegistry) -> str:
-    """What a model is told of the server as a whole."""
-    databases = any(definition.broker == "database" for definition in registry)
-    return INSTRUCTIONS + (DATABASE_INSTRUCTIONS if databases else "")
 
 
 class SandboxServer(Server[dict[str, Any]]):
@@ -69,7 +52,7 @@ class SandboxServer(Server[dict[str, Any]]):
             "sandbox-sdk",
             title="Sandbox SDK",
             version=version("sandbox-sdk"),
-            instructions=instructions_for(self.door.registry),
+            instructions=instructions_for(self.door.registry, self.door.egress_policy),
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self._listen,

@@ -98,7 +98,7 @@ class SandboxGroup:
         from .egress.loading import parse_policy
         from .search.configuration import configure_search
 
-        self._egress_policy = parse_policy(egress_policy, settings_environment())
+        self.egress_policy = parse_policy(egress_policy, settings_environment())
         self._search = configure_search(web_search, settings_environment())
         self._browser = browser
         chosen = load_registry() if registry is None else registry
@@ -106,7 +106,7 @@ class SandboxGroup:
             [
                 *chosen,
                 *tools_for(self._databases.access),
-                *web_tools(self._egress_policy, search=self._search is not None, browser=browser),
+                *web_tools(self.egress_policy, search=self._search is not None, browser=browser),
             ]
         )
         self._settings = Settings.load(
@@ -153,7 +153,7 @@ class SandboxGroup:
                 opened,
                 engine=self._engine,
                 databases=self._databases,
-                egress_policy=self._egress_policy,
+                egress_policy=self.egress_policy,
                 search=self._search,
                 browser=self._browser,
                 registry=self.registry,
