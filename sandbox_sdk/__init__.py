@@ -8,6 +8,7 @@
 Never speaks MCP. Importing it starts nothing and loads no database or container library.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from container_runtime.connection import FolderResult, UploadResult
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
         DatabaseLimits,
         TableAccess,
     )
+    from .egress.decision import EgressDecision, Reason
+    from .egress.policy import EgressLimits, EgressPolicy, EgressRule, HeaderInjection
+    from .search.provider import SearchProvider
 
 __all__ = (
     "LOCAL",
@@ -80,12 +84,17 @@ __all__ = (
     "DatabaseAccess",
     "DatabaseLimits",
     "EffectiveLimit",
+    "EgressDecision",
+    "EgressLimits",
+    "EgressPolicy",
+    "EgressRule",
     "Engine",
     "EngineError",
     "ErrorCode",
     "FolderResult",
     "GoneCause",
     "GroupLimits",
+    "HeaderInjection",
     "HostCapabilities",
     "ImageError",
     "Observation",
@@ -95,6 +104,7 @@ __all__ = (
     "ProgressEvent",
     "ProtocolError",
     "QuotaError",
+    "Reason",
     "Recovered",
     "Sandbox",
     "SandboxError",
@@ -104,6 +114,7 @@ __all__ = (
     "SandboxNotFoundError",
     "SandboxState",
     "SandboxStateError",
+    "SearchProvider",
     "Settings",
     "TableAccess",
     "ToolCallError",
@@ -117,10 +128,21 @@ __all__ = (
 )
 
 
+_LAZY = {
+    "EgressDecision": "egress.decision",
+    "EgressLimits": "egress.policy",
+    "EgressPolicy": "egress.policy",
+    "EgressRule": "egress.policy",
+    "HeaderInjection": "egress.policy",
+    "Reason": "egress.decision",
+    "SearchProvider": "search.provider",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """What describes databases is loaded when it is first named: most programs need none of it."""
+    """What describes databases and the network is loaded when it is first named: most programs need
+    none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .databases import access
-
-    return getattr(access, name)
+    module = import_module(f".{_LAZY.get(name, 'databases.access')}", __name__)
+    return getattr(module, name)

@@ -18,19 +18,23 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from mcp import Client, StdioServerParameters
+from sandbox_sdk.egress.loading import parse_policy
+from sandbox_sdk.search.configuration import configure_search
 
 from sandbox_sdk.databases.configuration import configure
 from sandbox_sdk.documents import parse_document
 from tests.documents import ROOT, Block, blocks, documents, links
-from tool_plugins.database.definition import TOOLS
+from tool_plugins.browser.definition import TOOLS as BROWSER
+from tool_plugins.database.definition import TOOLS as DATABASE
 from tool_plugins.registry import load_registry
+from tool_plugins.web.definition import TOOLS as WEB
 
 BIN = Path(sys.executable).parent
 # A "diagram" is drawn, not run. What is inside of `install` is run by test_packaging.py, a "yaml"
 # by the tests of what reads such a file.
 LANGUAGES = {"python", "sh", "json", "toml", "yaml", "diagram"}
 TIMEOUT_S = 100
-SHOP_URL = "postgresql://admin@db.example/shop"
+VARIABLES = {"SHOP_URL": "postgresql://admin@db.example/shop", "API_TOKEN": "secret"}
 
 
 @pytest.fixture(scope="module")
@@ -155,23 +159,44 @@ async def tool_names(target: str | StdioServerParameters) -> set[str]:
 
 def check_databases(match: re.Match[str], environment: dict[str, str], folder: Path) -> None:
     """The command takes the files that the documents show, each named in its first line."""
-    for block in blocks("yaml"):
-        if name := re.match(r"# (\S+\.yaml)\n", block.text):
-            (folder / name[1]).write_text(block.text)
+    write_files(folder)
     (folder / "population.yaml").write_text(
         "databases: {notes: {schema: 'CREATE TABLE pages (id INTEGER);'}}\n"
     )
-    listing = match[0].replace("sandbox-mcp serve", "sandbox-mcp tools")
-    printed = run(shlex.split(listing), environment | {"SHOP_URL": SHOP_URL}, folder)
-    assert "database_query" in printed
+    assert "database_query" in list_tools(match[0], environment, folder)
+
+
+def check_egress(match: re.Match[str], environment: dict[str, str], folder: Path) -> None:
+    """The server that such a command starts has the tools of the web."""
+    write_files(folder)
+    assert "web_fetch" in list_tools(match[0], environment, folder)
+
+
+def write_files(folder: Path) -> None:
+    """The files that the documents show, each named in its first line."""
+    for block in blocks("yaml"):
+        if name := re.match(r"# (\S+\.yaml)\n", block.text):
+            (folder / name[1]).write_text(block.text)
+
+
+def list_tools(serve: str, environment: dict[str, str], folder: Path) -> str:
+    """What `sandbox-mcp tools` prints for the settings of a `serve`."""
+    command = serve.replace("sandbox-mcp serve", "sandbox-mcp tools")
+    return run(shlex.split(command), environment | VARIABLES, folder)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_yaml_block_is_what_a_file_may_hold(block: Block) -> None:
-    text = block.text.replace("${SHOP_URL}", SHOP_URL)
+    text = block.text
+    for name, value in VARIABLES.items():
+        text = text.replace(f"${{{name}}}", value)
     document = parse_document(text.encode(), Path(str(block)))
     if "engine:" in block.text:
         configure(document.data, None, {})
+    if "allow:" in block.text:
+        parse_policy(document.data, {})
+    if "provider:" in block.text:
+        configure_search(document.data, {})
 
 
 Check = Callable[[re.Match[str], dict[str, str], Path], None]
@@ -179,6 +204,8 @@ RULES: tuple[tuple[str, Check], ...] = (
     (r"make (\w+)(?: .*)?", check_make),
     (r"sandbox-mcp serve --transport http", check_http_server),
     (r"sandbox-mcp serve --database-access .*", check_databases),
+    (r"sandbox-mcp serve --egress-.*", check_egress),
+    (r"sandbox-mcp image build --browser", lambda *_: None),  # takes minutes: see its own tests
     (r"claude mcp add \S+ -- (.*)", check_command),
     (r"(sandbox-mcp .*)", check_command),
     (r"python3 -m venv env|env/bin/.*", lambda *_: None),  # run by test_packaging.py
@@ -210,4 +237,6 @@ def test_client_configuration_starts_the_server(
 def test_the_tool_table_of_the_readme_is_complete() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+\.\w+)` \|", readme, re.MULTILINE)
-    assert sorted(tool.name for tool in (*load_registry(), *TOOLS)) == sorted(listed)
+    assert sorted(tool.name for tool in (*load_registry(), *DATABASE, *WEB, *BROWSER)) == sorted(
+        listed
+    )
