@@ -1,1 +1,1 @@
-"""Web search by a provider of the operator's choice; its key stays on this host."""
+"""Web search on the host: the interface of providers, three of ours, and what their hits become."""

@@ -1,0 +1,38 @@
+"""Domains of a search: their one form, what they cover, and how engines are asked for them."""
+
+from sandbox_sdk.egress.rules import check_host
+
+from .provider import Query
+
+_NOT_IN_A_NAME = frozenset("*/:@\\?#,%")
+
+
+def check_domain(given: str) -> str:
+    """A domain in lower case and ASCII.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not given or _NOT_IN_A_NAME & set(given) or any(each.isspace() for each in given):
+        raise ValueError(f"{given!r} is not a domain")
+    return check_host(given)
+
+
+def covers(domain: str, host: str) -> bool:
+    """Whether a host is the domain or below it, label by label."""
+    return host == domain or host.endswith(f".{domain}")
+
+
+def with_sites(query: Query, max_chars: int, max_words: int) -> str:
+    """The text with `site:` for its domains, as far as the engine's limits leave room.
+
+    What does not fit is left out: the domains are enforced on the results in any case.
+    """
+    allowed = " OR ".join(f"site:{each}" for each in query.allowed_domains)
+    parts = [allowed, *(f"-site:{each}" for each in query.blocked_domains)]
+    text = query.text
+    for part in parts:
+        longer = f"{text} {part}".rstrip()
+        if len(longer) <= max_chars and len(longer.split()) <= max_words:
+            text = longer
+    return text
