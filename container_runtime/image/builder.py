@@ -15,7 +15,17 @@ from tool_plugins.errors import EngineError, ImageError
 from . import wheels
 from .base import ensure_base
 from .build import build, exists
-from .inputs import DEFAULT_BASE, HERE, LABEL, REPOSITORY, Tree, image_tag, sources, unpack
+from .inputs import (
+    DEFAULT_BASE,
+    HERE,
+    LABEL,
+    REPOSITORY,
+    Tree,
+    image_tag,
+    requirements,
+    sources,
+    unpack,
+)
 
 LOCK_TIMEOUT_S = 1800.0
 LOCK_POLL_S = 0.5
@@ -82,7 +92,9 @@ class ImageBuilder:
     async def _build(self, tag: str, architecture: str, report: Report) -> None:
         report(f"building the sandbox image {tag}")
         found, base = await asyncio.gather(
-            asyncio.to_thread(wheels.fetch, architecture, self._cache / "wheels", report),
+            asyncio.to_thread(
+                wheels.fetch, requirements(), architecture, self._cache / "wheels", report
+            ),
             ensure_base(self._client, self._base, report),
         )
         files = await asyncio.to_thread(_files, found)
@@ -137,5 +149,5 @@ def _files(found: list[Path]) -> Tree:
     files: Tree = {"Dockerfile": (HERE / "Dockerfile").read_bytes()}
     files |= {f"sandbox/{path}": data for path, data in sources().items()}
     for wheel in found:
-        files |= {f"sandbox/lib/{path}": data for path, data in unpack(wheel).items()}
+        files |= {f"lib/{path}": data for path, data in unpack(wheel).items()}
     return files

@@ -5,6 +5,7 @@ Never reaches the network or an engine.
 
 import hashlib
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterable
@@ -24,7 +25,11 @@ BASE_REPOSITORY = "sandbox-sdk/base"
 LABEL = "io.sandbox-sdk.image"
 
 _RUNTIME_FILES = ("__init__.py", "archive.py")
-_BUILD_FILES = ("Dockerfile", "base.Dockerfile", "packages.txt", "requirements.txt")
+_BUILD_FILES = ("Dockerfile", "base.Dockerfile", "packages.txt")
+_REQUIREMENTS = ("requirements.txt", "tools.txt")
+# What a wheel holds beside what runs: its tests, what its C parts were made from, and the names of
+# languages in every language (31 MB), which only courlan's language filter would load.
+_LEFT_OUT = re.compile(r"(^|/)tests/|\.(c|h|pxd|pxi|pyx)$|^babel/locale-data/|\.data/|/$")
 
 Tree = dict[str, bytes]
 
@@ -51,6 +56,12 @@ def packages() -> list[str]:
     return (HERE / "packages.txt").read_text().split()
 
 
+def requirements() -> list[str]:
+    """The pinned wheels ("name==version"): the action server's and those of its tools."""
+    lines = [line for name in _REQUIREMENTS for line in (HERE / name).read_text().splitlines()]
+    return sorted({line.strip() for line in lines if line.strip()})
+
+
 def base_tag(base: str) -> str:
     """The name of the base image on top of `base`: the same inputs give the same name."""
     recipe = f"{base}\n{SUITE}\n{' '.join(packages())}\n".encode()
@@ -61,6 +72,8 @@ def image_tag(base: str, architecture: str) -> str:
     """The name of the sandbox image of this installation."""
     parts = [base.encode(), architecture.encode(), PYTHON_VERSION.encode()]
     parts += [(HERE / name).read_bytes() for name in _BUILD_FILES]
+    parts += [line.encode() for line in requirements()]
+    parts.append(_LEFT_OUT.pattern.encode())
     for path, data in sorted(sources().items()):
         parts += [path.encode(), data]
     return f"{REPOSITORY}:{_digest(parts)}"
@@ -74,12 +87,10 @@ def _digest(parts: Iterable[bytes]) -> str:
 
 
 def unpack(wheel: Path) -> Tree:
-    """The files of a wheel by their path below the folder it is installed to."""
+    """The files of a wheel that are used, by their path below the folder it is installed to."""
     with zipfile.ZipFile(wheel) as archive:
         return {
-            name: archive.read(name)
-            for name in archive.namelist()
-            if not name.endswith("/") and ".data/" not in name
+            name: archive.read(name) for name in archive.namelist() if not _LEFT_OUT.search(name)
         }
 
 

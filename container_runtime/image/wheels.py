@@ -1,12 +1,13 @@
-"""Fetches the action server's wheels for the engine's architecture with pip.
+"""Fetches the wheels of the image for the engine's architecture with pip.
 
 Only ready-made wheels, only the pinned versions; nothing of them is run on the host.
 """
 
+import re
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,44 +15,45 @@ from tempfile import TemporaryDirectory
 
 from tool_plugins.errors import ImageError
 
-from .inputs import HERE, PYTHON_VERSION
+from .inputs import PYTHON_VERSION
 
 DOWNLOAD_TIMEOUT_S = 600
-_GLIBCS = ("2_34", "2_28", "2_17")
+_GLIBCS = ("_2_34", "_2_28", "_2_26", "_2_24", "_2_17", "2014")  # the last brings older ones
 _HINT = "pip needs a package index: see `pip config list`, or set PIP_INDEX_URL, then try again"
 
 
-def fetch(architecture: str, cache: Path, report: Callable[[str], None]) -> list[Path]:
-    """The wheels of requirements.txt, from `cache` where they are already.
+def fetch(
+    requirements: Sequence[str], architecture: str, cache: Path, report: Callable[[str], None]
+) -> list[Path]:
+    """The wheels of `requirements` ("name==version"), from `cache` where they are already.
 
     Raises:
         ImageError: pip is missing or cannot fetch them.
     """
-    requirements = (HERE / "requirements.txt").read_text()
     folder = cache / f"cp{PYTHON_VERSION.replace('.', '')}-{architecture}"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {_normal(line) for line in requirements.splitlines() if line.strip()}
-    if not wanted <= set(_present(folder)):
-        report("fetching the action server's wheels")
-        _download(architecture, folder)
+    wanted = {_normal(line): line for line in requirements}
+    if lacking := [wanted[name] for name in wanted.keys() - _present(folder).keys()]:
+        report(f"fetching {len(lacking)} wheels")
+        _download(lacking, architecture, folder)
     have = _present(folder)
-    if missing := wanted - set(have):
+    if missing := wanted.keys() - have.keys():
         raise ImageError(f"pip did not fetch {', '.join(sorted(missing))}", hint=_HINT)
     return [have[name] for name in sorted(wanted)]
 
 
 def _normal(requirement: str) -> str:
-    name, _, version = requirement.strip().partition("==")
-    return f"{name.lower().replace('-', '_')}-{version}"
+    name, _, version = requirement.partition("==")
+    return f"{re.sub('[-_.]+', '_', name).lower()}-{version}"
 
 
 def _present(folder: Path) -> dict[str, Path]:
     """Wheels by "name-version"."""
-    return {"-".join(p.name.split("-")[:2]).lower(): p for p in folder.glob("*.whl")}
+    return {_normal("==".join(p.name.split("-")[:2])): p for p in folder.glob("*.whl")}
 
 
-def _download(architecture: str, folder: Path) -> None:
-    platforms = [f"--platform=manylinux_{glibc}_{architecture}" for glibc in _GLIBCS]
+def _download(requirements: Sequence[str], architecture: str, folder: Path) -> None:
+    platforms = [f"--platform=manylinux{glibc}_{architecture}" for glibc in _GLIBCS]
     tag = f"cp{PYTHON_VERSION.replace('.', '')}"
     with _pip() as pip:
         command = [
@@ -68,7 +70,7 @@ def _download(architecture: str, folder: Path) -> None:
             "--abi=none",
             *platforms,
             f"--dest={folder}",
-            f"--requirement={HERE / 'requirements.txt'}",
+            *requirements,
         ]
         try:
             done = subprocess.run(  # noqa: S603 - our own words

@@ -59,7 +59,9 @@ def test_another_input_gives_another_name(monkeypatch: pytest.MonkeyPatch) -> No
     changed = inputs.sources() | {"start.py": b"changed"}
     monkeypatch.setattr(inputs, "sources", lambda: changed)
     names.add(inputs.image_tag("debian:x", ARCHITECTURE))
-    assert len(names) == 4
+    monkeypatch.setattr(inputs, "requirements", lambda: ["x==1"])
+    names.add(inputs.image_tag("debian:x", ARCHITECTURE))
+    assert len(names) == 5
 
 
 def test_context_is_the_same_for_the_same_files() -> None:
@@ -74,7 +76,7 @@ def test_context_is_the_same_for_the_same_files() -> None:
 def test_wheel_is_unpacked_without_its_extras(tmp_path: Path) -> None:
     wheel = tmp_path / "x-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for name in ("x/__init__.py", "x/", "x-1.data/scripts/x"):
+        for name in ("x/__init__.py", "x/", "x-1.data/scripts/x", "x/tests/test_x.py", "x/x.pyx"):
             archive.writestr(name, b"")
     assert set(inputs.unpack(wheel)) == {"x/__init__.py"}
 
@@ -82,14 +84,21 @@ def test_wheel_is_unpacked_without_its_extras(tmp_path: Path) -> None:
 def test_wheels_in_the_cache_are_not_fetched_again(tmp_path: Path) -> None:
     folder = tmp_path / "cp313-x86_64"
     folder.mkdir()
-    lines = files("container_runtime").joinpath("image/requirements.txt").read_text().split()
+    lines = inputs.requirements()
     for line in lines:
         name, _, version = line.partition("==")
-        (folder / f"{name}-{version}-py3-none-any.whl").touch()
+        (folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").touch()
     said: list[str] = []
-    found = wheels.fetch("x86_64", tmp_path, said.append)
+    found = wheels.fetch(lines, "x86_64", tmp_path, said.append)
     assert len(found) == len(lines)
     assert said == []
+
+
+def test_every_requirement_is_pinned_once() -> None:
+    names = [line.partition("==")[0].lower() for line in inputs.requirements()]
+    assert {"uvicorn", "lxml"} <= set(names)
+    assert sorted(set(names)) == sorted(names)
+    assert all("==" in line for line in inputs.requirements())
 
 
 def test_wheels_that_cannot_be_had_are_an_error_with_a_hint(
@@ -98,7 +107,7 @@ def test_wheels_that_cannot_be_had_are_an_error_with_a_hint(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(ImageError, match="pip cannot fetch the wheels") as refused:
-        wheels.fetch("x86_64", tmp_path, lambda line: None)
+        wheels.fetch(["anyio==4.16.0"], "x86_64", tmp_path, lambda line: None)
     assert "package index" in refused.value.hint
 
 
