@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -190,6 +190,8 @@ class _Exchange:
         self._connection = connection
         self._ends = ends
         self._given_up = False
+        # Kept here too: the connection forgets it as soon as the answer says that it is the last.
+        self._sock: socket.socket | None = None
 
     def run(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
@@ -201,14 +203,17 @@ class _Exchange:
         """
         try:
             self._connection.connect()
+            self._sock = self._connection.sock
             self._left()
             self._connection.request(method, target, body, dict(headers))
-            response = self._connection.getresponse()
-            fields = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, fields, self._read(response))
+            with closing(self._connection.getresponse()) as response:
+                fields = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, fields, self._read(response))
         except (TimeoutError, ToolError):
             raise
         except (OSError, HTTPException, ValueError) as exc:
+            if self._given_up:
+                raise TimeoutError from exc
             raise _unreachable(self._name, exc) from exc
         finally:
             self._connection.close()
@@ -216,18 +221,17 @@ class _Exchange:
     def give_up(self) -> None:
         """Ends what the thread waits for. From another thread; harmless when it is done."""
         self._given_up = True
-        sock = self._connection.sock
-        if sock is not None:
+        if self._sock is not None:
             with suppress(OSError):
                 # Not SSLSocket's own: it takes the TLS state away from the thread that reads.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def _left(self) -> None:
         left = self._ends - time.monotonic()
         if left <= 0 or self._given_up:
             raise TimeoutError
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(left)
+        if self._sock is not None:
+            self._sock.settimeout(left)
 
     def _read(self, response: HTTPResponse) -> bytes:
         parts: list[bytes] = []
