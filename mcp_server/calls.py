@@ -55,7 +55,11 @@ class SandboxCalls:
                 observation = await _execute(sandbox, action, reporter)
                 if observation.error is not None:
                     return render_failure(in_mcp_words(observation.error, definition))
-                return render_data(observation.data or {}, observation.attachments)
+                return render_data(
+                    observation.data or {},
+                    observation.attachments,
+                    untrusted=definition.untrusted,
+                )
 
             return await self.supervise(ctx, work)
 

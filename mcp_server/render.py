@@ -6,12 +6,15 @@ named where it is missing.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import mcp.types as types
 
 from tool_plugins.contract import Attachment, ToolFailure
 from tool_plugins.errors import ErrorCode, SandboxError, SandboxGoneError
+
+from .untrusted import added, mark, new_nonce
 
 MAX_TEXT_CHARS = 100_000
 """Characters of all strings of one result together: about what a model's client accepts."""
@@ -20,15 +23,25 @@ MAX_RESULT_BYTES = 800_000
 MAX_DATA_BYTES = 250_000
 MIN_STRING_CHARS = 200
 
+PIECE = frozenset({"offset", "next_offset", "total_chars"})
+"""Fields of a result that is a piece of a text: the next one begins at `next_offset`."""
+PIECES = ("content", "snapshot")
+"""Fields that may hold such a text."""
+
 ERROR_META = "sandbox-sdk/error"
 LEFT_OUT_META = "sandbox-sdk/left-out"
 
 
 def render_data(
-    data: dict[str, Any], attachments: tuple[Attachment, ...] = ()
+    data: dict[str, Any],
+    attachments: tuple[Attachment, ...] = (),
+    *,
+    untrusted: Iterable[str] = (),
 ) -> types.CallToolResult:
-    """The result of a tool that did what was asked."""
-    data, left_out = fit(data)
+    """The result of a tool that did what was asked. `untrusted` names texts from outside."""
+    names = tuple(untrusted)
+    data, left_out = fit(data, spare=added(data, names))
+    data = mark(data, names, new_nonce())
     text = text_of(data)
     content: list[types.ContentBlock] = [types.TextContent(text=text)]
     room = MAX_RESULT_BYTES - wire_size(data) - wire_size(text)
@@ -89,22 +102,48 @@ def too_large_failure(tool: str, size: int) -> ToolFailure:
     )
 
 
-def fit(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The data within the limits, and what was left out of it.
+def fit(data: dict[str, Any], *, spare: int = 0) -> tuple[dict[str, Any], list[str]]:
+    """The data within the limits less `spare`, and what was left out of it.
 
     Long strings lose their middle, long lists their end. Each cut is stated in its place, and a
-    field `truncated` becomes true.
+    field `truncated` becomes true. A piece of a longer text loses its end, and `next_offset` says
+    where that begins.
     """
-    if _chars(data) <= MAX_TEXT_CHARS and wire_size(data) <= MAX_DATA_BYTES:
+    return _fit(data, MAX_TEXT_CHARS - spare, MAX_DATA_BYTES - spare)
+
+
+def _fit(data: dict[str, Any], max_chars: int, max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+    if _fits(data, max_chars, max_bytes):
         return data, []
-    limit = MAX_TEXT_CHARS
+    piece = _piece(data)
+    if piece is not None:
+        return _fit_piece(data, piece, max_chars, max_bytes)
+    limit = max_chars
     while True:
         left_out: list[str] = []
         smaller = _cut(data, limit, "", left_out)
-        fits = _chars(smaller) <= MAX_TEXT_CHARS and wire_size(smaller) <= MAX_DATA_BYTES
-        if fits or limit <= 1:
+        if limit <= 1 or _fits(smaller, max_chars, max_bytes):
             break
         limit //= 2
+    if left_out and isinstance(smaller.get("truncated"), bool):
+        smaller["truncated"] = True
+    return smaller, left_out
+
+
+def _fit_piece(
+    data: dict[str, Any], name: str, max_chars: int, max_bytes: int
+) -> tuple[dict[str, Any], list[str]]:
+    """The text gets what all else leaves of the room, and that is half of it at least."""
+    text: str = data[name]
+    rest = {each: value for each, value in data.items() if each != name}
+    rest, left_out = _fit(rest, max_chars // 2, max_bytes // 2)
+    chars = max_chars - _chars(rest) - len(name)
+    size = max_bytes - wire_size({**rest, name: ""})
+    kept = text[: _longest(text[: max(chars, 0)], size)]
+    smaller = {each: rest.get(each, kept) for each in data}
+    if len(kept) < len(text):
+        smaller["next_offset"] = data["offset"] + len(kept)
+        left_out.append(f"{name}: the last {len(text) - len(kept)} of {len(text)} characters")
     if left_out and isinstance(smaller.get("truncated"), bool):
         smaller["truncated"] = True
     return smaller, left_out
@@ -132,6 +171,29 @@ def text_of(data: dict[str, Any]) -> str:
 def wire_size(value: Any) -> int:
     """Bytes of a JSON value on the wire, counted as the transport that escapes most."""
     return len(json.dumps(value))
+
+
+def _fits(data: dict[str, Any], max_chars: int, max_bytes: int) -> bool:
+    return _chars(data) <= max_chars and wire_size(data) <= max_bytes
+
+
+def _piece(data: dict[str, Any]) -> str | None:
+    """The field whose characters `offset` and `next_offset` count."""
+    if not data.keys() >= PIECE or not isinstance(data["offset"], int):
+        return None
+    return next((name for name in PIECES if isinstance(data.get(name), str)), None)
+
+
+def _longest(text: str, size: int) -> int:
+    """How many of its first characters take at most `size` bytes on the wire."""
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if wire_size(text[:middle]) - 2 <= size:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _says_nothing(value: Any) -> bool:
