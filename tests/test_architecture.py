@@ -15,6 +15,7 @@ FLOORS = ["tool_plugins", "container_runtime", "sandbox_sdk", "mcp_server"]
 # A library enters at its door and nowhere else.
 DOORS: dict[str, tuple[str, ...]] = {
     "docker": ("container_runtime.engines.docker",),
+    "h11": ("sandbox_sdk.egress",),
     "httptools": ("container_runtime.wire",),
     "jwt": ("sandbox_sdk.databases.qdrant",),
     "mcp": ("mcp_server",),
