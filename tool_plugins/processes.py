@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .context import Identity
+from .context import Host, Identity
 from .errors import ErrorCode, ToolError
 
 KILL_S = 5.0
@@ -133,6 +133,19 @@ class Tree:
             found.update(fresh)
             todo += fresh
         return {pid for pid in found if not entries[pid].zombie}
+
+
+class Trees:
+    """Makes the trees of one server, no two with the same tag. Use `host.service(Trees)`."""
+
+    def __init__(self, host: Host) -> None:
+        self._identity = host.identity
+        self._count = 0
+
+    def new(self) -> Tree:
+        """A tree of its own."""
+        self._count += 1
+        return Tree(self._identity, self._count)
 
 
 def send_signal(pids: Iterable[int], number: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tool_plugins.context import Host
 from tool_plugins.errors import ErrorCode, ToolError
-from tool_plugins.processes import Tree
+from tool_plugins.processes import Trees
 
 from .counters import Counters
 from .output import Spool
@@ -39,7 +39,7 @@ class Terminal:
         # Those that live and some that do not any more.
         self._live: set[Process] = set()
         self._count = 0
-        self._trees = 0
+        self._trees = host.service(Trees)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -102,7 +102,7 @@ class Terminal:
         """Starts a command beside a session, with the session's state as it was last saved."""
         session = self._sessions.get(session_name)
         snapshot = await session.settled_snapshot() if session else None
-        tree = self._tree()
+        tree = self._trees.new()
         fields = self._fields(command)
         process = Program(tree, pty=pty, session=session_name, **fields)
         restore = f"builtin ulimit -HSx {tree.next_mark()};"
@@ -162,13 +162,9 @@ class Terminal:
                     f"there are {MAX_SESSIONS} sessions already",
                     hint="end one with terminal_kill(session=...)",
                 )
-            session = Session(name, self._host, self._tree(), self._scratch)
+            session = Session(name, self._host, self._trees.new(), self._scratch)
             self._sessions[name] = session
         return session
-
-    def _tree(self) -> Tree:
-        self._trees += 1
-        return Tree(self._host.identity, self._trees)
 
     def _fields(self, command: str) -> dict[str, Any]:
         self._forget_old()

@@ -1,0 +1,178 @@
+"""Calls into libraries that meet input nobody vouches for: each in a process of the agent's user.
+
+The server only ever takes JSON from them, bounded in size and time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from tool_plugins.context import Host
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.terminal.counters import Counters
+
+from .process import Event, Worker, WorkerLost
+from .wire import MAX_BODY_BYTES, MAX_DESCRIPTORS, MAX_TRACE_CHARS, TooLongError, parse_error
+
+DEFAULT_SIZE = 2
+DEFAULT_IDLE_S = 60.0
+DEFAULT_MEMORY_MB = 320
+"""Of the 512 MB that a sandbox has by default. Every library for documents together takes 70."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerPool:
+    """Up to `size` processes of one program; they start when needed and stay for `idle_s`.
+
+    `program` names a module with `HANDLERS` (see `child.py`). `memory_mb` bounds what one process
+    may have of its own; None leaves that to the sandbox. With `size=1` every call meets the same
+    process while it lives, so a program may keep state between calls. Made as a service of a host:
+    a subclass, or a function of the host, that names the program.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        program: str,
+        *,
+        size: int = DEFAULT_SIZE,
+        idle_s: float = DEFAULT_IDLE_S,
+        memory_mb: int | None = DEFAULT_MEMORY_MB,
+    ) -> None:
+        self._host = host
+        self._program = program
+        self._idle_s = idle_s
+        self._memory_mb = memory_mb
+        self._counters = Counters()
+        self._room = asyncio.Semaphore(size)
+        self._workers: set[Worker] = set()
+        # The one used last comes last, and is used next: the others may become idle.
+        self._free: dict[Worker, asyncio.TimerHandle] = {}
+        self._closed = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process now: with `size=1`, whether it keeps its state."""
+        return any(worker.usable for worker in self._workers)
+
+    async def call(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        *,
+        timeout_s: float,
+        grace_s: float = 0.0,
+        on_event: Event | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> dict[str, Any]:
+        """What the handler of `verb` gives. It gets `args`, and copies of the descriptors.
+
+        `timeout_s` bounds everything, a wait for a free process too; a handler that keeps to its
+        deadline itself has `grace_s` more to say so. Nothing of what comes back, neither answer nor
+        events, has been looked at: only that it is an object within bounds.
+
+        Raises:
+            ToolError: the handler's own; TIMEOUT; TOO_LARGE for what is too much, memory too; or
+                INTERNAL when the process ended. After all but the first, and when the call is
+                cancelled, nothing that came of the call is left.
+        """
+        if len(descriptors) > MAX_DESCRIPTORS:
+            raise ValueError(f"{len(descriptors)} descriptors are more than {MAX_DESCRIPTORS}")
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        limit = asyncio.timeout_at(deadline + grace_s)
+        try:
+            async with limit, self._room:
+                worker = self._take()
+                left = max(0.0, deadline - asyncio.get_running_loop().time())
+                request = {"verb": verb, "args": args, "timeout_s": left}
+                return await self._ask(worker, request, descriptors, on_event)
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise ToolError(
+                ErrorCode.TIMEOUT,
+                f"it took longer than {timeout_s:g} seconds",
+                hint="give it more time, or less to do",
+            ) from exc
+
+    async def reset(self) -> None:
+        """Ends every process; a call that runs fails. The next call gets a new one."""
+        ends = [worker.end("ended by another call") for worker in self._workers]
+        if ends:
+            await asyncio.wait(ends)
+
+    async def aclose(self) -> None:
+        """Ends every process at once. No call is taken any more."""
+        self._closed = True
+        await self.reset()
+        self._counters.close()
+
+    async def _ask(
+        self,
+        worker: Worker,
+        request: dict[str, Any],
+        descriptors: Sequence[int],
+        on_event: Event | None,
+    ) -> dict[str, Any]:
+        try:
+            answer = await worker.call(request, descriptors, on_event)
+            outcome = self._outcome(answer)
+        except TooLongError as exc:
+            self._put_back(worker)
+            limit = MAX_BODY_BYTES // 1024**2
+            raise ToolError(ErrorCode.TOO_LARGE, f"the call is larger than {limit} MB") from exc
+        except WorkerLost:
+            await asyncio.shield(worker.end("ended because it broke the protocol"))
+            raise worker.failure() from None
+        except BaseException:
+            await asyncio.shield(worker.end("ended because its call was given up"))
+            raise
+        if answer.get("spent"):
+            await asyncio.shield(worker.end("ended because it is spent"))
+        else:
+            self._put_back(worker)
+        if isinstance(outcome, ToolError):
+            raise outcome
+        return outcome
+
+    def _outcome(self, answer: dict[str, Any]) -> dict[str, Any] | ToolError:
+        if isinstance(trace := answer.get("trace"), str):
+            shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in trace)
+            logger.error("a call of %s failed:\n%s", self._program, shown[-MAX_TRACE_CHARS:])
+        if "error" in answer:
+            return parse_error(answer["error"])
+        if not isinstance(answer.get("data"), dict):
+            raise WorkerLost
+        return answer["data"]
+
+    def _take(self) -> Worker:
+        if self._closed:
+            raise ToolError(ErrorCode.INTERNAL, "the sandbox is ending")
+        while self._free:
+            worker, timer = self._free.popitem()
+            timer.cancel()
+            if worker.usable:
+                return worker
+        worker = Worker(
+            self._host,
+            self._program,
+            memory_mb=self._memory_mb,
+            counters=self._counters,
+            on_end=self._forget,
+        )
+        self._workers.add(worker)
+        return worker
+
+    def _put_back(self, worker: Worker) -> None:
+        if worker.usable:
+            loop = asyncio.get_running_loop()
+            idle = loop.call_later(self._idle_s, worker.end, "ended because it was idle")
+            self._free[worker] = idle
+
+    def _forget(self, worker: Worker) -> None:
+        self._workers.discard(worker)
+        timer = self._free.pop(worker, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,249 @@
+"""One worker process, as the server sees it: started, asked, ended with all that came of it."""
+
+import array
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tool_plugins.context import Host
+from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.processes import Trees, kill_all, spawn
+from tool_plugins.terminal.counters import Counters
+
+from .wire import RECEIVE_BYTES, Frames, WireError, pack
+
+ROOT = str(Path(__file__).resolve().parents[2])
+BOOT = """
+import sys
+sys.path.append(sys.argv[1])
+from tool_plugins.worker.child import main
+main(int(sys.argv[2]))
+"""
+EXIT_S = 0.5
+"""How long a process that closed its channel may take to end, so that its exit can tell why."""
+
+LAST_READS = 4
+"""How often at most to read from a process that has ended: more than its socket can hold."""
+
+Event = Callable[[dict[str, Any]], None]
+
+
+class WorkerLost(Exception):
+    """The process ended, or had to be ended, before it answered."""
+
+
+class Worker:
+    """Does one call at a time. `on_end` is called once it, and all that came of it, has ended."""
+
+    def __init__(
+        self,
+        host: Host,
+        program: str,
+        *,
+        memory_mb: int | None,
+        counters: Counters,
+        on_end: Callable[["Worker"], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._counters = counters
+        self._before = counters.read()
+        self._on_end = on_end
+        self._tree = host.service(Trees).new()
+        self._frames = Frames()
+        self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._messages: deque[dict[str, Any]] = deque()
+        self._news: asyncio.Future[None] | None = None
+        self._number = 0
+        self._busy = False
+        self._why = ""
+        self._ending: asyncio.Task[None] | None = None
+        self._socket = self._start(host)
+        self._fd = self._socket.fileno()
+        self._loop.add_reader(self._fd, self._readable)
+        setup = {"program": program, "memory_mb": memory_mb, "path": trusted_path(host)}
+        self._send(pack({"setup": setup | {"mark": self._tree.next_mark()}}), ())
+
+    def _start(self, host: Host) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._child = spawn(
+                # Isolated: neither the environment nor the current folder names what to import.
+                [sys.executable, "-IS", "-c", BOOT, ROOT, str(theirs.fileno())],
+                tree=self._tree,
+                environment=host.environment,
+                folder=Path("/"),
+                stdio=(null, null, null),
+                keep=(theirs.fileno(),),
+                on_exit=self._exited,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            os.close(null)
+            theirs.close()
+        ours.setblocking(False)
+        return ours
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can do another call."""
+        return self._ending is None
+
+    async def call(
+        self, request: dict[str, Any], descriptors: Sequence[int], on_event: Event | None
+    ) -> dict[str, Any]:
+        """Asks, and waits for the message that answers. The caller bounds the wait.
+
+        Raises:
+            WorkerLost: there will be no answer; `failure` tells why once `end` is through.
+            TooLongError: the request is too long. Nothing was sent.
+        """
+        self._number += 1
+        message = pack({"id": self._number, **request, "descriptors": len(descriptors)})
+        self._before = self._counters.read()
+        self._busy = True
+        self._send(message, descriptors)
+        while True:
+            answer = await self._next()
+            if "event" not in answer:
+                break
+            if on_event is not None:
+                on_event(_an_object(answer["event"]))
+        self._busy = False
+        if self._messages or self._frames.partial:
+            self.end("ended because it said more than it was asked")
+        return answer
+
+    def end(self, why: str) -> "asyncio.Task[None]":
+        """Ends the process and all that came of it, which goes on if the caller is cancelled.
+
+        `why` completes "the process was ...". The first one counts; "" if its exit is to tell.
+        """
+        if self._ending is None:
+            self._why = why
+            self._unsent.clear()
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._tell()
+            self._ending = self._loop.create_task(self._end())
+        return self._ending
+
+    def failure(self) -> ToolError:
+        """What to tell of a call that had no answer."""
+        code = self._child.returncode or 0
+        if code == -signal.SIGKILL and self._counters.cause_since(self._before) == "oom":
+            return ToolError(
+                ErrorCode.TOO_LARGE,
+                "the sandbox ran out of memory over this",
+                hint="try a part of it, or end programs that use much memory",
+            )
+        exit = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return ToolError(
+            ErrorCode.INTERNAL,
+            f"the process that did this was {self._why or exit}",
+            hint="a new process does the next call",
+        )
+
+    async def _end(self) -> None:
+        try:
+            if not self._why and not await self._exit():
+                self._why = "ended because it closed its channel"
+            self._socket.close()
+            await kill_all(self._tree.members)
+            await self._exit()
+        finally:
+            self._socket.close()
+            self._on_end(self)
+
+    async def _exit(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_S):
+                await self._child.exited.wait()
+        return self._child.exited.is_set()
+
+    def _exited(self) -> None:
+        # What it said last is still there.
+        for _ in range(LAST_READS):
+            if self.usable:
+                self._readable()
+        self.end("")
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+            if not data:
+                self.end("")
+                return
+            self._messages += [self._checked(each) for each in self._frames.feed(data)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end("")
+        except WireError as exc:
+            self.end(f"ended because it broke the protocol: {exc}")
+        self._tell()
+
+    def _checked(self, message: dict[str, Any]) -> dict[str, Any]:
+        if not self._busy or message.get("id") != self._number:
+            raise WireError("an answer nobody asked for")
+        return message
+
+    async def _next(self) -> dict[str, Any]:
+        while not self._messages:
+            if self._ending is not None:
+                raise WorkerLost
+            self._news = self._loop.create_future()
+            await self._news
+        return self._messages.popleft()
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
+        self._unsent.append((memoryview(message), descriptors))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            left, descriptors = self._unsent[0]
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+            try:
+                sent = self._socket.sendmsg([left], [rights] if descriptors else [])
+            except BlockingIOError:
+                self._loop.add_writer(self._fd, self._flush)
+                return
+            except OSError:
+                # It is gone. The end of what it says tells that too.
+                self._unsent.clear()
+                break
+            if sent == len(left):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = (left[sent:], ())
+        self._loop.remove_writer(self._fd)
+
+
+def _an_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WorkerLost
+    return value
+
+
+def trusted_path(host: Host) -> list[str]:
+    """Where this server finds its modules, without what an agent may write to."""
+    folders = (host.workspace, host.tmp, host.spool)
+    return [
+        path
+        for path in sys.path
+        if os.path.isabs(path) and not any(Path(path).is_relative_to(each) for each in folders)
+    ]
