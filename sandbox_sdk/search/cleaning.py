@@ -4,7 +4,7 @@ import html
 import re
 from urllib.parse import quote, urlsplit
 
-from sandbox_sdk.egress.rules import check_host
+from sandbox_sdk.egress.rules import parse_host
 
 MAX_RAW_CHARS = 4_000
 MAX_URL_CHARS = 2_048
@@ -74,12 +74,10 @@ def address(raw: str) -> tuple[str, str] | None:
     try:
         parts = urlsplit(raw)
         port = parts.port
-        host = check_host(parts.hostname or "")
+        host = parse_host(parts.hostname or "")[0]
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
-        return None
-    if not re.fullmatch(r"[a-z0-9._:-]+", host):
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
         return None
     where = f"[{host}]" if ":" in host else host
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")

@@ -1,10 +1,8 @@
 """Domains of a search: their one form, what they cover, and how engines are asked for them."""
 
-from sandbox_sdk.egress.rules import check_host
+from sandbox_sdk.egress.rules import parse_host
 
 from .provider import Query
-
-_NOT_IN_A_NAME = frozenset("*/:@\\?#,%")
 
 
 def check_domain(given: str) -> str:
@@ -13,9 +11,7 @@ def check_domain(given: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not given or _NOT_IN_A_NAME & set(given) or any(each.isspace() for each in given):
-        raise ValueError(f"{given!r} is not a domain")
-    return check_host(given)
+    return parse_host(given)[0]
 
 
 def covers(domain: str, host: str) -> bool:

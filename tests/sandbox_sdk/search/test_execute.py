@@ -136,11 +136,17 @@ async def test_an_address_nobody_should_open_is_dropped(url: str) -> None:
 
 
 async def test_addresses_come_in_ascii() -> None:
-    found = await urls("HTTPS://A.test/ä%20?q=ü&x=%41#é", "http://b.test:8080", "http://[::1]/")
+    found = await urls(
+        "HTTPS://A.test/ä%20?q=ü&x=%41#é",
+        "http://b.test:8080",
+        "http://[::1]/",
+        "http://Bücher.test",
+    )
     assert found == [
         "https://a.test/%C3%A4%20?q=%C3%BC&x=%41#%C3%A9",
         "http://b.test:8080/",
         "http://[::1]/",
+        "http://xn--bcher-kva.test/",
     ]
 
 
