@@ -28,7 +28,7 @@ DOORS: dict[str, tuple[str, ...]] = {
 }
 
 # What is copied into the image: it finds the standard library and the action server's wheels.
-INSIDE = ("container_runtime.archive", "container_runtime.server")
+INSIDE = ("container_runtime.archive", "container_runtime.relay", "container_runtime.server")
 INSIDE_MAY_IMPORT = {"anyio", "starlette", "uvicorn", "uvloop", "watchfiles"}
 HOST_ONLY = ("definition", "arguments", "results")
 HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.registry"}

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from container_runtime.limits import MIB, SHM_MB, spool_mb
-from container_runtime.spec import RUN, WORKSPACE, ComputeResources, ContainerSpec, EffectiveLimit
+from container_runtime.spec import (
+    EGRESS_SOCKET,
+    RUN,
+    WORKSPACE,
+    ComputeResources,
+    ContainerSpec,
+    EffectiveLimit,
+)
 from tool_plugins.errors import ConfigurationError, EngineError
 
 PREFIX = "io.sandbox-sdk."
@@ -138,7 +145,19 @@ def _environment(spec: ContainerSpec, place: Placement) -> dict[str, str]:
         own["SANDBOX_SOCKET"] = f"{RUN}/control/action.sock"
     else:
         own |= {"SANDBOX_LISTEN": f"0.0.0.0:{PORT}", TOKEN_VARIABLE: place.access.token}
+    if spec.egress:
+        own["SANDBOX_EGRESS"] = _egress(place)
     return {**spec.environment, **own}
+
+
+def _egress(place: Placement) -> str:
+    if place.run is None:
+        raise ConfigurationError(
+            "this engine shares no folder with its containers, so no proxy can be reached from "
+            "them",
+            hint="leave egress_policy out, or use an engine on this machine",
+        )
+    return f"{RUN}/{EGRESS_SOCKET}"
 
 
 def _labels(spec: ContainerSpec, place: Placement) -> dict[str, str]:

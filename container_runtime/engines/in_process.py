@@ -16,7 +16,9 @@ from container_runtime.engine import Container, Engine, Report
 from container_runtime.server.app import create_app
 from container_runtime.server.config import agent_environment
 from container_runtime.server.dispatch import load_executors
+from container_runtime.server.egress import Egress
 from container_runtime.spec import (
+    EGRESS_SOCKET,
     AsgiEndpoint,
     ContainerInfo,
     ContainerSpec,
@@ -30,6 +32,7 @@ from tool_plugins.context import Host
 from tool_plugins.errors import EngineError
 
 INHERITED = ("PATH", "LANG", "TZ")
+SHARED = "run"
 UNLIMITED = "the in-process engine enforces nothing"
 Executors = Mapping[str, Callable[..., Any]]
 
@@ -53,7 +56,10 @@ class InProcessContainer(Container):
     async def start(self) -> None:
         if self._app is not None:
             return
-        app = create_app(self._host(), self._executors)
+        # No network of its own: the usual port may be taken, by another sandbox for one.
+        shared = self._folder / SHARED / EGRESS_SOCKET
+        egress = Egress(shared, port=0) if self.spec.egress else None
+        app = create_app(self._host(), self._executors, egress)
         await self._life.enter_async_context(app.lifespan_context(app))
         self._app = app
 
@@ -139,7 +145,7 @@ class InProcessEngine(Engine):
 
     def layout(self, name: str) -> Layout:
         folder = self._folder / name
-        shared = folder / "run"
+        shared = folder / SHARED
         return Layout(workspace=str(folder / "workspace"), run=str(shared), shared=shared)
 
     async def ensure_image(self, report: Report) -> str:

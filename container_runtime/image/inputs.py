@@ -24,7 +24,7 @@ REPOSITORY = "sandbox-sdk/sandbox"
 BASE_REPOSITORY = "sandbox-sdk/base"
 LABEL = "io.sandbox-sdk.image"
 
-_RUNTIME_FILES = ("__init__.py", "archive.py")
+_RUNTIME_FILES = ("__init__.py", "archive.py", "relay.py")
 _BUILD_FILES = ("Dockerfile", "base.Dockerfile", "packages.txt")
 _REQUIREMENTS = ("requirements.txt", "tools.txt")
 # What a wheel holds beside what runs: its tests, what its C parts were made from, and the names of

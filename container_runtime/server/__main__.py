@@ -30,7 +30,7 @@ def main() -> None:
     if settings.agent_uid is not None:
         touch_files_as(settings.agent_uid)
     os.umask(UMASK)
-    app = create_app(settings.host(), load_executors())
+    app = create_app(settings.host(), load_executors(), settings.egress)
     serve(TokenGuard(app, settings.token) if settings.token else app, listener)
 
 

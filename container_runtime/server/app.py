@@ -16,6 +16,7 @@ from .asgi import CancelWhenGone, ClientGone, answer, encode, read_body, refuse,
 from .cgroup import read_limits
 from .changes import Changes
 from .dispatch import Dispatcher, Executor, Request, parse_request
+from .egress import Egress, way_out
 from .files import Files, Folders, Transfers
 from .protocol import MAX_ACTION_BYTES, PROTOCOL_VERSION
 from .stream import Outlet
@@ -91,17 +92,23 @@ class TokenGuard:
         return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
 
 
-def create_app(host: Host, executors: Mapping[str, Executor]) -> Router:
-    """The application over one host. Its lifespan ends with the host's."""
+def create_app(
+    host: Host, executors: Mapping[str, Executor], egress: Egress | None = None
+) -> Router:
+    """The application over one host. Its lifespan ends with the host's.
+
+    With `egress`, programs have a way out from before the first of them starts.
+    """
     dispatcher = Dispatcher(host, executors)
     files, folders, changes = Files(host), Folders(host), Changes(host)
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await host.aclose()
+        async with way_out(egress, host):
+            try:
+                yield
+            finally:
+                await host.aclose()
 
     # A bare router: Starlette's two error layers would only rename what is caught here anyway.
     return Router(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tool_plugins.context import Host, Identity
 
+from .egress import Egress
+
 DEFAULT_SOCKET = "/run/sandbox/control/action.sock"
 # Supplementary group ids from here up mark process trees. They belong to nobody: real ids of
 # agents end at 2,000,000,000 (`ContainerSpec.agent_uid`).
@@ -30,7 +32,8 @@ AGENT_ENVIRONMENT = {
 class Settings:
     """What the engine asked of this server.
 
-    `listen` (host and port) wins over `socket`. `agent_uid` None means: change no user.
+    `listen` (host and port) wins over `socket`. `agent_uid` None means: change no user. Without
+    `egress` programs have no way out.
     """
 
     socket: Path
@@ -42,6 +45,7 @@ class Settings:
     tmp: Path
     spool: Path
     environment: dict[str, str]
+    egress: Egress | None
 
     def host(self) -> Host:
         """The executors' view of these settings."""
@@ -62,6 +66,7 @@ def read_settings(environ: MutableMapping[str, str]) -> Settings:
     if listen and not token:
         raise ValueError("SANDBOX_LISTEN needs SANDBOX_TOKEN")
     workspace = Path(environ.get("SANDBOX_WORKSPACE", "/workspace"))
+    egress = environ.get("SANDBOX_EGRESS")
     return Settings(
         socket=Path(environ.get("SANDBOX_SOCKET", DEFAULT_SOCKET)),
         listen=listen,
@@ -72,6 +77,7 @@ def read_settings(environ: MutableMapping[str, str]) -> Settings:
         tmp=Path(environ.get("SANDBOX_TMP", "/tmp")),  # noqa: S108 - the agent's own tmpfs
         spool=Path(environ.get("SANDBOX_SPOOL", "/run/spool")),
         environment=agent_environment(environ, workspace),
+        egress=Egress(Path(egress)) if egress else None,
     )
 
 
