@@ -133,12 +133,12 @@ def test_following_next_offset_reads_every_character_once() -> None:
 
 
 def test_other_fields_leave_a_piece_half_of_the_room() -> None:
-    data = page("x" * 100_000) | {"links": [{"text": "t" * 900, "url": "u" * 900}] * 100}
+    data = page("x" * 100_000) | {"links": [{"text": "t" * 900, "url": "u" * 900}] * 50}
     smaller, left_out = fit(data)
     assert len(smaller["content"]) >= MAX_TEXT_CHARS // 2
     assert smaller["next_offset"] == len(smaller["content"])
     assert wire_size(smaller) <= MAX_DATA_BYTES
-    assert left_out[0].startswith("links: ")
+    assert left_out[0].startswith("links")
     assert left_out[-1].startswith("content: the last ")
 
 
