@@ -17,6 +17,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "docker": ("container_runtime.engines.docker",),
     "h11": ("sandbox_sdk.egress",),
     "httptools": ("container_runtime.wire",),
+    "idna": ("sandbox_sdk.egress.rules",),
     "jwt": ("sandbox_sdk.databases.qdrant",),
     "mcp": ("mcp_server",),
     "neo4j": ("sandbox_sdk.databases.neo4j",),
