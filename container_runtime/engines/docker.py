@@ -12,7 +12,7 @@ from typing import Any
 
 from container_runtime.engine import Engine, Report
 from container_runtime.image.builder import ImageBuilder
-from container_runtime.image.inputs import DEFAULT_BASE
+from container_runtime.image.inputs import DEFAULT_BASE, Flavour
 from container_runtime.limits import DISK_RATES, plan, settle
 from container_runtime.spec import (
     RUN,
@@ -62,7 +62,7 @@ class DockerEngine(Engine):
     `state_dir` holds sockets and workspaces. `image` names a ready-made sandbox image, `base` what
     one is built on. `endpoint` is how action servers are reached: "unix" over a shared folder,
     "tcp" with a token, "auto" the former wherever the engine shares its files with this process.
-    `base_url` overrides DOCKER_HOST.
+    `base_url` overrides DOCKER_HOST. `flavour` "browser" is an image with Chromium in it.
     """
 
     name = "docker"
@@ -77,6 +77,7 @@ class DockerEngine(Engine):
         endpoint: str = "auto",
         base_url: str | None = None,
         cache_dir: Path | None = None,
+        flavour: Flavour = "default",
     ) -> None:
         if endpoint not in ENDPOINTS:
             raise ConfigurationError(
@@ -85,7 +86,9 @@ class DockerEngine(Engine):
         self._state = Path(state_dir).resolve()
         self._endpoint = endpoint
         self._client = DockerClient(base_url)
-        self._images = ImageBuilder(self._client, image=image, base=base, cache=cache_dir)
+        self._images = ImageBuilder(
+            self._client, image=image, base=base, cache=cache_dir, flavour=flavour
+        )
         self._workspaces = Workspaces(self._state / "templates")
         self._host: EngineHost | None = None
         self._unavailable = ""

@@ -14,7 +14,16 @@ from container_runtime.engines.docker_client import DockerClient, EngineRefusal
 from tool_plugins.errors import EngineError, ImageError
 
 from .build import build, exists
-from .inputs import HERE, SUITE, Tree, base_tag, packages
+from .inputs import (
+    HERE,
+    SUITE,
+    Flavour,
+    Tree,
+    base_tag,
+    browser_base_tag,
+    browser_packages,
+    packages,
+)
 
 PULL_SILENCE_S = 20.0
 """A registry that says nothing for this long counts as out of reach."""
@@ -26,12 +35,25 @@ IMPORT_TIMEOUT_S = 300.0
 Report = Callable[[str], None]
 
 
-async def ensure_base(client: DockerClient, base: str, report: Report) -> str:
-    """The name of the base image on top of `base`, made where it is missing.
+async def ensure_base(client: DockerClient, base: str, flavour: Flavour, report: Report) -> str:
+    """The name of the flavour's base image on top of `base`, made where it is missing.
 
     Raises:
         ImageError: neither way works here; the hint says what either needs.
     """
+    if flavour == "default":
+        return await _ensure_plain(client, base, report)
+    tag = browser_base_tag(base)
+    if not await exists(client, tag):
+        plain = await _ensure_plain(client, base, report)
+        report("installing Chromium (about a minute)")
+        files: Tree = {"Dockerfile": (HERE / "browser.Dockerfile").read_bytes()}
+        arguments = {"BASE": plain, "PACKAGES": " ".join(browser_packages())}
+        await build(client, tag, files, arguments=arguments, network="host", report=report)
+    return tag
+
+
+async def _ensure_plain(client: DockerClient, base: str, report: Report) -> str:
     tag = base_tag(base)
     if await exists(client, tag):
         return tag

@@ -40,18 +40,19 @@ async def build(
     """
 
     def work(api: Any) -> str:
-        events = api.build(
-            fileobj=context(files),
-            custom_context=True,
-            tag=tag,
-            buildargs=arguments,
-            network_mode=network,
-            labels={LABEL: tag},
-            rm=True,
-            forcerm=True,
-            decode=True,
-        )
-        return _follow(events, report)
+        with context(files) as stream:
+            events = api.build(
+                fileobj=stream,
+                custom_context=True,
+                tag=tag,
+                buildargs=arguments,
+                network_mode=network,
+                labels={LABEL: tag},
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            return _follow(events, report)
 
     failure = await client.run_long(work, timeout_s=BUILD_TIMEOUT_S, silence_s=BUILD_SILENCE_S)
     if failure:

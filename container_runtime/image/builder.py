@@ -19,7 +19,8 @@ from .inputs import (
     DEFAULT_BASE,
     HERE,
     LABEL,
-    REPOSITORY,
+    REPOSITORIES,
+    Flavour,
     Tree,
     image_tag,
     requirements,
@@ -44,7 +45,8 @@ def default_cache() -> Path:
 class ImageBuilder:
     """Makes sure of the sandbox image on one engine.
 
-    `image` names a ready-made image that is used as it is; `base` is what is pulled to build on.
+    `image` names a ready-made image that is used as it is; `base` is what is pulled to build on;
+    `flavour` says what it holds besides.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class ImageBuilder:
         image: str | None = None,
         base: str = DEFAULT_BASE,
         cache: Path | None = None,
+        flavour: Flavour = "default",
     ) -> None:
         self._client = client
         self._image = image
         self._base = base if ":" in base.rpartition("/")[2] else f"{base}:latest"
         self._cache = cache or default_cache()
+        self._flavour: Flavour = flavour
 
     async def ensure(self, architecture: str, report: Report) -> str:
         """The name of the image, built first where it is missing.
@@ -68,7 +72,7 @@ class ImageBuilder:
         """
         if self._image is not None:
             return await self._given(self._image)
-        tag = await asyncio.to_thread(image_tag, self._base, architecture)
+        tag = await asyncio.to_thread(image_tag, self._base, architecture, self._flavour)
         if await exists(self._client, tag):
             return tag
         async with self._alone(report):
@@ -93,9 +97,13 @@ class ImageBuilder:
         report(f"building the sandbox image {tag}")
         found, base = await asyncio.gather(
             asyncio.to_thread(
-                wheels.fetch, requirements(), architecture, self._cache / "wheels", report
+                wheels.fetch,
+                requirements(self._flavour),
+                architecture,
+                self._cache / "wheels",
+                report,
             ),
-            ensure_base(self._client, self._base, report),
+            ensure_base(self._client, self._base, self._flavour, report),
         )
         files = await asyncio.to_thread(_files, found)
         await build(
@@ -104,9 +112,9 @@ class ImageBuilder:
         report(f"built {tag}")
 
     async def _prune(self, keep: str) -> None:
-        """Removes our older images; a young one, or one that a container uses, stays."""
+        """Removes older images of this flavour; a young one, or one in use, stays."""
         for tag in await self._client.run(_outdated):
-            if tag != keep:
+            if tag != keep and tag.startswith(f"{REPOSITORIES[self._flavour]}:"):
                 with suppress(EngineError):  # in use, or another process was quicker
                     await self._client.run(lambda api, tag=tag: api.remove_image(tag))
 
@@ -133,7 +141,6 @@ def _outdated(api: Any) -> list[str]:
         for image in listed
         if image["Created"] < time.time() - PRUNE_AGE_S
         for tag in image["RepoTags"] or ()
-        if tag.startswith(f"{REPOSITORY}:")
     ]
 
 

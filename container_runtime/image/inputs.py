@@ -6,10 +6,13 @@ Never reaches the network or an engine.
 import hashlib
 import io
 import re
+import stat
 import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Literal
 
 import container_runtime
 import tool_plugins
@@ -20,18 +23,36 @@ PYTHON_VERSION = "3.13"
 
 SUITE = "trixie"
 DEFAULT_BASE = f"debian:{SUITE}-slim"
-REPOSITORY = "sandbox-sdk/sandbox"
+Flavour = Literal["default", "browser"]
+"""What an image holds beside the action server: nothing, or Chromium and what drives it."""
+
+REPOSITORIES: dict[Flavour, str] = {
+    "default": "sandbox-sdk/sandbox",
+    "browser": "sandbox-sdk/browser",
+}
 BASE_REPOSITORY = "sandbox-sdk/base"
+BROWSER_BASE_REPOSITORY = "sandbox-sdk/browser-base"
 LABEL = "io.sandbox-sdk.image"
 
 _RUNTIME_FILES = ("__init__.py", "archive.py", "relay.py")
 _BUILD_FILES = ("Dockerfile", "base.Dockerfile", "packages.txt")
-_REQUIREMENTS = ("requirements.txt", "tools.txt")
+_REQUIREMENTS: dict[Flavour, tuple[str, ...]] = {
+    "default": ("requirements.txt", "tools.txt"),
+    "browser": ("requirements.txt", "tools.txt", "browser-requirements.txt"),
+}
 # What a wheel holds beside what runs: its tests, what its C parts were made from, and the names of
-# languages in every language (31 MB), which only courlan's language filter would load.
-_LEFT_OUT = re.compile(r"(^|/)tests/|\.(c|h|pxd|pxi|pyx)$|^babel/locale-data/|\.data/|/$")
+# languages in every language (31 MB), which only courlan's language filter would load; and, of
+# playwright, the viewer of its traces.
+_LEFT_OUT = re.compile(
+    r"(^|/)tests/|\.(c|h|pxd|pxi|pyx)$|^babel/locale-data/|\.data/|/$"
+    r"|^playwright/driver/.*(\.d\.ts$|/vite/)"
+)
 
 Tree = dict[str, bytes]
+
+
+class Program(bytes):
+    """A file of a tree that may be executed."""
 
 
 def sources() -> Tree:
@@ -56,10 +77,15 @@ def packages() -> list[str]:
     return (HERE / "packages.txt").read_text().split()
 
 
-def requirements() -> list[str]:
+def browser_packages() -> list[str]:
+    """The Debian packages that the base of the flavour with a browser has besides."""
+    return (HERE / "browser-packages.txt").read_text().split()
+
+
+def requirements(flavour: Flavour = "default") -> list[str]:
     """The pinned wheels ("name==version"): the action server's and those of its tools."""
-    lines = [line for name in _REQUIREMENTS for line in (HERE / name).read_text().splitlines()]
-    return sorted({line.strip() for line in lines if line.strip()})
+    texts = [(HERE / name).read_text() for name in _REQUIREMENTS[flavour]]
+    return sorted({line.strip() for text in texts for line in text.splitlines() if line.strip()})
 
 
 def base_tag(base: str) -> str:
@@ -68,15 +94,24 @@ def base_tag(base: str) -> str:
     return f"{BASE_REPOSITORY}:{_digest([recipe, (HERE / 'base.Dockerfile').read_bytes()])}"
 
 
-def image_tag(base: str, architecture: str) -> str:
+def browser_base_tag(base: str) -> str:
+    """The name of the base of the flavour with a browser."""
+    recipe = f"{base_tag(base)}\n{' '.join(browser_packages())}\n".encode()
+    dockerfile = (HERE / "browser.Dockerfile").read_bytes()
+    return f"{BROWSER_BASE_REPOSITORY}:{_digest([recipe, dockerfile])}"
+
+
+def image_tag(base: str, architecture: str, flavour: Flavour = "default") -> str:
     """The name of the sandbox image of this installation."""
     parts = [base.encode(), architecture.encode(), PYTHON_VERSION.encode()]
     parts += [(HERE / name).read_bytes() for name in _BUILD_FILES]
-    parts += [line.encode() for line in requirements()]
+    parts += [line.encode() for line in requirements(flavour)]
+    if flavour == "browser":
+        parts.append(browser_base_tag(base).encode())
     parts.append(_LEFT_OUT.pattern.encode())
     for path, data in sorted(sources().items()):
         parts += [path.encode(), data]
-    return f"{REPOSITORY}:{_digest(parts)}"
+    return f"{REPOSITORIES[flavour]}:{_digest(parts)}"
 
 
 def _digest(parts: Iterable[bytes]) -> str:
@@ -90,17 +125,31 @@ def unpack(wheel: Path) -> Tree:
     """The files of a wheel that are used, by their path below the folder it is installed to."""
     with zipfile.ZipFile(wheel) as archive:
         return {
-            name: archive.read(name) for name in archive.namelist() if not _LEFT_OUT.search(name)
+            member.filename: _contents(archive, member)
+            for member in archive.infolist()
+            if not _LEFT_OUT.search(member.filename)
         }
 
 
-def context(files: Tree) -> io.BytesIO:
-    """A build context as a tar stream; the same files give the same bytes."""
-    stream = io.BytesIO()
+def _contents(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    mode = member.external_attr >> 16
+    data = archive.read(member)
+    return Program(data) if mode & stat.S_IXUSR and not _is_library(member.filename) else data
+
+
+def _is_library(name: str) -> bool:
+    # Loaded, never executed, though most wheels mark them as if they were.
+    return name.endswith(".so") or ".so." in name
+
+
+def context(files: Tree) -> IO[bytes]:
+    """A build context as a tar stream, to be closed; the same files give the same bytes."""
+    stream = TemporaryFile()  # noqa: SIM115 - the caller's
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path, data in sorted(files.items()):
             member = tarfile.TarInfo(path)
-            member.size, member.mode = len(data), 0o644
+            member.size = len(data)
+            member.mode = 0o755 if isinstance(data, Program) else 0o644
             archive.addfile(member, io.BytesIO(data))
     stream.seek(0)
     return stream

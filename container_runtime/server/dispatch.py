@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tool_plugins.context import Emit, Host, ToolContext
@@ -25,16 +26,24 @@ from .workers import Workers
 logger = logging.getLogger(__name__)
 
 PLUGINS = ("filesystem", "terminal")
+OPTIONAL: dict[str, str] = {}
+"""Plugins of an image flavour, by the library that is there where they can work."""
+
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Executor = Callable[..., Any]
 
 
-def load_executors(plugins: Iterable[str] = PLUGINS) -> dict[str, Executor]:
-    """The executors of the named plugins by dotted tool name."""
+def present() -> tuple[str, ...]:
+    """The plugins that can work here. Loads no library."""
+    return (*PLUGINS, *(plugin for plugin, library in OPTIONAL.items() if find_spec(library)))
+
+
+def load_executors(plugins: Iterable[str] | None = None) -> dict[str, Executor]:
+    """The executors of the named plugins, by default of all that can work here, by tool name."""
     return {
         f"{plugin}.{verb}": function
-        for plugin in plugins
+        for plugin in (present() if plugins is None else plugins)
         for verb, function in import_module(f"tool_plugins.{plugin}.executor").EXECUTORS.items()
     }
 

@@ -1,6 +1,5 @@
 """The image: named by its inputs, built from what is installed, left alone when it is there."""
 
-import io
 import json
 import tarfile
 import zipfile
@@ -59,18 +58,19 @@ def test_another_input_gives_another_name(monkeypatch: pytest.MonkeyPatch) -> No
     changed = inputs.sources() | {"start.py": b"changed"}
     monkeypatch.setattr(inputs, "sources", lambda: changed)
     names.add(inputs.image_tag("debian:x", ARCHITECTURE))
-    monkeypatch.setattr(inputs, "requirements", lambda: ["x==1"])
+    monkeypatch.setattr(inputs, "requirements", lambda _flavour: ["x==1"])
     names.add(inputs.image_tag("debian:x", ARCHITECTURE))
     assert len(names) == 5
 
 
 def test_context_is_the_same_for_the_same_files() -> None:
     tree = {"b": b"2", "a/c": b"1"}
-    stream = inputs.context(tree)
-    assert stream.getvalue() == inputs.context(dict(reversed(tree.items()))).getvalue()
-    with tarfile.open(fileobj=stream) as archive:
-        assert archive.getnames() == ["a/c", "b"]
-        assert {member.mtime for member in archive} == {0}
+    with inputs.context(tree) as one, inputs.context(dict(reversed(tree.items()))) as other:
+        assert one.read() == other.read()
+        one.seek(0)
+        with tarfile.open(fileobj=one) as archive:
+            assert archive.getnames() == ["a/c", "b"]
+            assert {member.mtime for member in archive} == {0}
 
 
 def test_wheel_is_unpacked_without_its_extras(tmp_path: Path) -> None:
@@ -95,10 +95,11 @@ def test_wheels_in_the_cache_are_not_fetched_again(tmp_path: Path) -> None:
 
 
 def test_every_requirement_is_pinned_once() -> None:
-    names = [line.partition("==")[0].lower() for line in inputs.requirements()]
+    lines = inputs.requirements("browser")
+    names = [line.partition("==")[0].lower() for line in lines]
     assert {"uvicorn", "lxml"} <= set(names)
     assert sorted(set(names)) == sorted(names)
-    assert all("==" in line for line in inputs.requirements())
+    assert all("==" in line for line in lines)
 
 
 def test_wheels_that_cannot_be_had_are_an_error_with_a_hint(
@@ -151,7 +152,7 @@ async def test_given_image_that_is_there_is_used_as_it_is(client: DockerClient) 
 
 @pytest.mark.docker
 async def test_failing_step_is_told_with_its_last_words(client: DockerClient) -> None:
-    base = await ensure_base(client, inputs.DEFAULT_BASE, print)
+    base = await ensure_base(client, inputs.DEFAULT_BASE, "default", print)
     dockerfile = b"ARG BASE\nFROM ${BASE}\nRUN echo last words && false\n"
     with pytest.raises(ImageError, match="last words"):
         await build(
@@ -173,7 +174,42 @@ async def test_engine_that_is_not_there_is_an_error_with_a_hint(tmp_path: Path) 
 
 
 def test_context_member_holds_its_bytes() -> None:
-    with tarfile.open(fileobj=io.BytesIO(inputs.context({"a": b"xyz"}).getvalue())) as archive:
+    with inputs.context({"a": b"xyz"}) as stream, tarfile.open(fileobj=stream) as archive:
         member = archive.extractfile("a")
         assert member is not None
         assert member.read() == b"xyz"
+
+
+def test_programs_of_a_wheel_can_be_executed_in_the_image(tmp_path: Path) -> None:
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, mode in (("x/run", 0o755), ("x/data", 0o644), ("x/lib.cpython-313.so", 0o755)):
+            member = zipfile.ZipInfo(name)
+            member.external_attr = mode << 16
+            archive.writestr(member, b"\x7fELF")
+    with (
+        inputs.context(inputs.unpack(wheel)) as stream,
+        tarfile.open(fileobj=stream) as archive,
+    ):
+        modes = {member.name: member.mode for member in archive}
+    assert modes == {"x/run": 0o755, "x/data": 0o644, "x/lib.cpython-313.so": 0o644}
+
+
+def test_flavours_have_names_of_their_own() -> None:
+    plain = inputs.image_tag("debian:x", ARCHITECTURE)
+    browser = inputs.image_tag("debian:x", ARCHITECTURE, "browser")
+    assert plain.startswith("sandbox-sdk/sandbox:")
+    assert browser.startswith("sandbox-sdk/browser:")
+    assert plain.partition(":")[2] != browser.partition(":")[2]
+
+
+def test_only_the_flavour_with_a_browser_has_what_drives_it() -> None:
+    added = set(inputs.requirements("browser")) - set(inputs.requirements())
+    assert {line.partition("==")[0] for line in added} == {"greenlet", "playwright"}
+
+
+def test_other_packages_give_another_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, before = inputs.base_tag("debian:x"), inputs.image_tag("debian:x", "x86_64", "browser")
+    monkeypatch.setattr(inputs, "browser_packages", lambda: ["another"])
+    assert inputs.image_tag("debian:x", "x86_64", "browser") != before
+    assert inputs.base_tag("debian:x") == plain

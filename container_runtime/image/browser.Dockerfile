@@ -1,0 +1,11 @@
+# Chromium on top of the operating system of a sandbox.
+ARG BASE
+FROM ${BASE}
+ARG PACKAGES
+# There is no graphics card: what would compile shaders for one, and the validation of calls to one,
+# is a third of it all and never loaded.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ${PACKAGES} \
+    && dpkg --purge --force-depends libgl1-mesa-dri libllvm19 libz3-4 mesa-libgallium \
+    && apt-get clean \
+    && rm -rf /var/lib/apt/lists/* /usr/lib/chromium/libVkLayer_khronos_validation.so*
