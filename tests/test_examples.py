@@ -1,4 +1,4 @@
-"""The example shop, as its files say it: what it holds, and what its reader and writer may do."""
+"""The example files, as they say it: the shop and what may be done there, a policy, a search."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +8,14 @@ import psycopg
 import pytest
 
 from sandbox_sdk import Sandbox, SandboxGroup, ToolCallError
+from sandbox_sdk.egress.judge import Judge
+from sandbox_sdk.egress.loading import parse_policy
+from sandbox_sdk.search.configuration import configure_search
 from tests.documents import ROOT
 from tests.services.postgres import PostgresServer
 
 SHOP = ROOT / "examples" / "databases" / "shop"
+WEB = ROOT / "examples" / "web"
 LYON = [[1, "Ada Moreau"], [4, "Denis Petit"], [6, "Farid Haddad"]]
 
 
@@ -56,3 +60,50 @@ async def test_the_reader_sees_what_the_writer_has_committed(state_dir: Path) ->
         assert stock.rows == [[11]]
         with pytest.raises(ToolCallError, match="permission denied for table products"):
             await writer.database.execute("shop", [{"query": "UPDATE products SET price = 0"}])
+
+
+def _uncommented(file: Path, folder: Path) -> Path:
+    """A copy whose optional parts, which are comments, are there: `# name:` and what is below."""
+    lines = file.read_text("utf-8").splitlines()
+    copy = folder / file.name
+    shown = [
+        line[2:] if line.startswith(("# inject:", "# ca_file:", "#   ", "#     ")) else line
+        for line in lines
+        if "--" not in line and "SandboxGroup" not in line
+    ]
+    copy.write_text("\n".join(shown), "utf-8")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "allowed"),
+    [
+        ("pypi.org", 443, True),
+        ("files.pythonhosted.org", 443, True),
+        ("pythonhosted.org", 443, False),
+        ("evilpypi.org", 443, False),
+        ("raw.githubusercontent.com", 443, True),
+        ("gist.githubusercontent.com", 443, False),
+        ("packages.internal", 8443, True),
+        ("packages.internal", 443, False),
+        ("git.example.com", 22, True),
+        ("10.20.0.1", 443, False),
+    ],
+)
+def test_the_policy_allows_what_its_comments_say(host: str, port: int, allowed: bool) -> None:
+    policy = parse_policy(WEB / "policy.yaml", {})
+    assert Judge(policy).judge(host, port).allowed == allowed
+
+
+def test_what_the_policy_only_mentions_is_right_too(tmp_path: Path) -> None:
+    policy = parse_policy(_uncommented(WEB / "policy.yaml", tmp_path), {"API_TOKEN": "t0k3n"})
+    assert policy is not None
+    (injected,) = policy.inject
+    assert injected.headers["Authorization"].get_secret_value() == "Bearer t0k3n"
+    assert policy.ca_file == tmp_path / "company-ca.pem"
+
+
+def test_the_search_file_names_a_provider() -> None:
+    provider = configure_search(WEB / "search.yaml", {})
+    assert provider is not None
+    assert provider.name == "searxng"

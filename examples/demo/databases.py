@@ -6,18 +6,18 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
+from mcp import StdioServerParameters
 
 from .attacks import ATTACKS, OUT_OF_PLACE, Attack
 from .player import Player
 from .servers import children, containers, descendants, running, server
 from .shop import AFTER, BEFORE, SALE, STATE_OF_SALE, Shop, opened
 from .stage import DemoError
+from .waiting import until
 
 CUSTOMERS = "SELECT id, name, city FROM customers ORDER BY id"
 ELSEWHERE = "SELECT count(*) FROM customers WHERE city <> 'Lyon'"
@@ -25,8 +25,6 @@ IDENTITY = """\
 SELECT current_user = session_user, rolsuper FROM pg_roles WHERE rolname = current_user"""
 OPEN_TRANSACTIONS = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
 ROLES = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'sbx%'"
-LOOKS = 100
-PAUSE_S = 0.1
 
 
 async def play(player: Player) -> None:
@@ -35,36 +33,25 @@ async def play(player: Player) -> None:
     with opened() as shop:
         if shop.reason:
             stage.say(f"The shop is an SQLite file, because {shop.reason}.")
-        reading = _connected(player, _server(shop, "reader"))
+        reading = player.connected(_server(shop, "reader"))
         # The seller starts at once: what it does takes a while, and is seen by nobody.
         async with _started_seller(player, shop) as seller, reading as reader:
             await _read(reader, shop)
             await _attack(reader, shop)
             left = await _sell_and_die(reader, shop, seller)
-            async with _connected(player, _server(shop, "writer")) as writer:
+            async with player.connected(_server(shop, "writer")) as writer:
                 await _sell(writer, reader)
                 stage.claim(
                     left and not left & containers(),
                     "the writer's new server has removed the sandbox that the dead one left",
                 )
         if shop.url:
-            held = await _until(lambda: shop.ask(ROLES) == 0)
+            held = await until(lambda: shop.ask(ROLES) == 0)
             stage.claim(held, "the database server has no role of a sandbox any more")
 
 
 def _server(shop: Shop, access: str) -> StdioServerParameters:
     return server(str(shop.folder), *shop.arguments(access), **shop.variables)
-
-
-@asynccontextmanager
-async def _connected(player: Player, params: StdioServerParameters) -> AsyncIterator[Player]:
-    """A player of a server of its own; its last answer becomes that of the given one."""
-    async with Client(stdio_client(params, errlog=player.log)) as client:
-        other = Player(client, player.stage, player.log)
-        try:
-            yield other
-        finally:
-            player.answer = other.answer
 
 
 async def _query(player: Player, query: str) -> list[list[Any]]:
@@ -130,10 +117,10 @@ async def _sell_and_die(reader: Player, shop: Shop, seller: Process) -> set[str]
     os.kill(mcp_server, signal.SIGKILL)
     seller.kill()
     await seller.wait()
-    held = await _until(lambda: not running(started))
+    held = await until(lambda: not running(started))
     stage.claim(held, f"with them, all {len(started) + 1} processes of the writer have ended")
     if shop.url:
-        held = await _until(lambda: shop.ask(OPEN_TRANSACTIONS) == 0)
+        held = await until(lambda: shop.ask(OPEN_TRANSACTIONS) == 0)
         stage.claim(held, "the database has rolled the transaction back")
     rows = await _query(reader, STATE_OF_SALE)
     stage.claim(rows == [BEFORE], "the sale never was: 12 teapots, 10 orders")
@@ -154,7 +141,7 @@ async def _started_seller(player: Player, shop: Shop) -> AsyncIterator[Process]:
         if seller.returncode is None:
             seller.kill()
         await seller.wait()
-        await _until(lambda: not running(left))  # a server without a client ends by itself
+        await until(lambda: not running(left))  # a server without a client ends by itself
 
 
 async def _first_line(seller: Process) -> dict[str, Any]:
@@ -180,12 +167,3 @@ async def _sell(writer: Player, reader: Player) -> None:
 
 def _statements() -> str:
     return "\n".join(each["query"] for each in SALE)
-
-
-async def _until(holds: Callable[[], bool]) -> bool:
-    """Whether it comes to hold within `LOOKS` looks."""
-    for _ in range(LOOKS):
-        if holds():
-            return True
-        await asyncio.sleep(PAUSE_S)
-    return holds()

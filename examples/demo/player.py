@@ -2,11 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
-from mcp import Client
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from mcp.shared.dispatcher import ProgressFnT
 
 from .stage import DemoError, Stage
@@ -26,6 +28,19 @@ class Player:
     stage: Stage
     log: TextIO
     answer: Any = None
+
+    @asynccontextmanager
+    async def connected(
+        self, params: StdioServerParameters, log: TextIO | None = None
+    ) -> AsyncIterator[Self]:
+        """A player of a server of its own; its last answer becomes that of this one."""
+        log = log or self.log
+        async with Client(stdio_client(params, errlog=log)) as client:
+            other = type(self)(client, self.stage, log)
+            try:
+                yield other
+            finally:
+                self.answer = other.answer
 
     async def call(
         self, tool: str, *, shown: bool = True, on_text: LiveText | None = None, **arguments: Any
