@@ -1,7 +1,13 @@
 """The web tools as a sandbox has them: in a worker process, behind the host's real proxy."""
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +17,12 @@ from container_runtime.server.egress import Egress, way_out
 from sandbox_sdk.egress.policy import EgressPolicy
 from sandbox_sdk.egress.proxy import EgressProxy
 from sandbox_sdk.egress.resolver import Resolver
-from tests.services.web import Web
+from tests.services.web import ADDRESS, Web
 from tool_plugins.context import Host, ToolContext
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.web.definition import TOOLS
-from tool_plugins.web.executor import EXECUTORS
+from tool_plugins.web.executor import EXECUTORS, WebWorkers
+from tool_plugins.web.program import HANDLERS
 
 DEFINITIONS = {tool.name.removeprefix("web."): tool for tool in TOOLS if tool.executor}
 
@@ -83,16 +90,98 @@ async def proxy(web: Web, state_dir: Path) -> AsyncIterator[EgressProxy]:
     await resolver.aclose()
 
 
+@dataclass(slots=True)
+class FakeCall:
+    """A call without a worker."""
+
+    emit: Callable[[dict[str, Any]], None]
+    descriptors: list[int]
+    deadline: float
+
+
+class InThread:
+    """Stands in for the worker processes: the same program in a thread of this one, for speed."""
+
+    def __init__(self, _host: Host) -> None:
+        pass
+
+    async def call(
+        self,
+        verb: str,
+        args: dict[str, Any],
+        *,
+        timeout_s: float,
+        grace_s: float,
+        on_event: Callable[[dict[str, Any]], None] | None,
+        descriptors: list[int],
+    ) -> dict[str, Any]:
+        emit = on_event or (lambda _event: None)
+        call: Any = FakeCall(emit, descriptors, time.monotonic() + timeout_s)
+        return await asyncio.to_thread(HANDLERS[verb], args, call)
+
+
 @pytest.fixture
-async def tools(host: Host, proxy: EgressProxy, state_dir: Path) -> AsyncIterator[Tools]:
-    """The tools behind the proxy."""
+async def way(
+    host: Host, proxy: EgressProxy, web: Web, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[pytest.MonkeyPatch]:
+    """The way out, in the environment of the host and of this process."""
     async with way_out(Egress(state_dir / "egress" / "egress.sock", 0), host):
-        yield Tools(host)
+        for name in ("http_proxy", "WEB_ROBOTS"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTP_PROXY", host.environment["HTTP_PROXY"])
+        # Without the public authorities, which take long to read.
+        monkeypatch.setenv("SSL_CERT_FILE", str(web.ca_file))
+        yield monkeypatch
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """For tests that run parts of a worker here: no variable of this process says anything."""
-    for name in ("HTTP_PROXY", "http_proxy", "SSL_CERT_FILE", "WEB_ROBOTS"):
-        monkeypatch.delenv(name, raising=False)
-    return monkeypatch
+def worker_tools(host: Host, way: pytest.MonkeyPatch) -> Tools:
+    """The tools as they are, with a worker process."""
+    return Tools(host)
+
+
+@pytest.fixture
+def tools(host: Host, way: pytest.MonkeyPatch) -> Tools:
+    """The tools behind the proxy, without a worker process."""
+    host._services[WebWorkers] = InThread(host)
+    return Tools(host)
+
+
+class Scripted:
+    """A server on loopback that does with each connection what a function says."""
+
+    def __init__(self, script: Callable[[socket.socket], None]) -> None:
+        self._script = script
+        self._listener = socket.create_server((ADDRESS, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, suppress(OSError):
+                client.settimeout(10)
+                self._script(client)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], Scripted]]:
+    """Starts servers that follow a script."""
+    started: list[Scripted] = []
+
+    def start(script: Callable[[socket.socket], None]) -> Scripted:
+        started.append(Scripted(script))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
