@@ -25,7 +25,7 @@ from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
-PLUGINS = ("filesystem", "terminal")
+PLUGINS = ("filesystem", "terminal", "web")
 OPTIONAL: dict[str, str] = {}
 """Plugins of an image flavour, by the library that is there where they can work."""
 
