@@ -168,8 +168,10 @@ def rule_text(host: str, ports: Sequence[int] | None) -> str:
 
 def shown(text: str) -> str:
     """A text that came from outside, fit to stand in a message: ASCII, in quotes, not long."""
-    short = text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 3] + "..."
-    return ascii(short)
+    quoted = ascii(text[:MAX_SHOWN_CHARS])
+    if len(text) > MAX_SHOWN_CHARS or len(quoted) > MAX_SHOWN_CHARS + 2:
+        return f"{quoted[: MAX_SHOWN_CHARS - 2]}...{quoted[-1]}"
+    return quoted
 
 
 def _joined(ports: Sequence[int]) -> str:
