@@ -131,9 +131,13 @@ def _place(error: ErrorDetails) -> tuple[str | int, ...]:
 
 
 def _message(error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
-    return error["msg"].removeprefix("Value error, ")
+    known = {
+        "extra_forbidden": "there is no such field",
+        "tuple_type": "a list is expected here",
+        "model_type": "fields are expected here",
+        "dict_type": "names with values are expected here",
+    }
+    return known.get(error["type"]) or error["msg"].removeprefix("Value error, ")
 
 
 def _dotted(path: Sequence[str | int]) -> str:

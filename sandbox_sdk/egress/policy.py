@@ -194,7 +194,8 @@ class EgressPolicy(Value):
     def _one_or_many(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {name: [each] if isinstance(each, str) else each for name, each in given.items()}
+        many = list | tuple
+        return {name: each if isinstance(each, many) else [each] for name, each in given.items()}
 
     @field_validator("ca_file")
     @classmethod
