@@ -123,7 +123,7 @@ def _fits(body: bytes, name: str) -> bool:
 def _mostly_fits(body: bytes, name: str) -> bool:
     start = body[:GUESSED_BYTES]
     high = sum(byte > 0x7F for byte in start)
-    return start.decode(name, "replace").count("\ufffd") * 10 <= high
+    return start.decode(name, "replace").count("\ufffd") * 4 <= high
 
 
 def _guess(body: bytes) -> str:

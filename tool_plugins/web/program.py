@@ -208,14 +208,15 @@ def request(args: dict[str, Any], call: "Call") -> dict[str, Any]:
             # The request was sent, and may have done what it asks for.
             exc.details |= answer.details()
             raise
-    shown = _shown(kept, answer, args["max_chars"])
+    body, encoding, cut = _shown(kept, answer, args["max_chars"])
     return {
         "status": answer.status,
         "final_url": str(answer.url),
         "headers": _joined(answer),
+        "body": body,
+        "encoding": encoding,
         "total_bytes": total,
-        "truncated": not whole or shown.pop("cut"),
-        **shown,
+        "truncated": cut or not whole,
     }
 
 
@@ -244,14 +245,14 @@ def _beginning(answer: Answer, limit: int) -> tuple[bytes, int, bool]:
     return bytes(kept), total, total == len(kept)
 
 
-def _shown(kept: bytes, answer: Answer, max_chars: int) -> dict[str, Any]:
+def _shown(kept: bytes, answer: Answer, max_chars: int) -> tuple[str, str, bool]:
+    """The body as it is returned, its encoding, and whether some of it was left out."""
     if looks_binary(kept):
         fitting = max_chars // 4 * 3
-        text = base64.b64encode(kept[:fitting]).decode("ascii")
-        return {"body": text, "encoding": "base64", "cut": len(kept) > fitting}
+        return base64.b64encode(kept[:fitting]).decode("ascii"), "base64", len(kept) > fitting
     markup = answer.content_type.endswith(("html", "xml"))
     text = decode_text(kept, answer.charset, markup=markup)
-    return {"body": text[:max_chars], "encoding": "text", "cut": len(text) > max_chars}
+    return text[:max_chars], "text", len(text) > max_chars
 
 
 def _joined(answer: Answer) -> dict[str, str]:
