@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from .decision import Reason
-from .dial import IPAddress
-from .judge import Verdict
+from .judge import IPAddress, Verdict
 from .log import Entry
 from .policy import EgressLimits, HeaderInjection
 from .refusal import RefusedError
@@ -30,7 +29,7 @@ class Connection:
 
     `ahead` holds bytes that were read and not yet used. `refusal` puts a refusal in the words of
     the protocol in use; None once that would end up inside an answer. The other fields below are
-    what a new policy is compared with.
+    what a new policy is compared with; `unseen` is a tunnel into which nobody looked.
     """
 
     def __init__(self, client: socket.socket) -> None:
@@ -41,6 +40,7 @@ class Connection:
         self.verdict: Verdict | None = None
         self.addresses: tuple[IPAddress, ...] = ()
         self.injection: HeaderInjection | None = None
+        self.unseen = False
         self._cut = False
         self._cut_by: RefusedError | None = None
         self._task = asyncio.current_task()
@@ -74,7 +74,7 @@ class Connection:
         Raises:
             EndedError: the program ended before.
         """
-        data = await self.receive()
+        data = await self.receive() if size else b""
         while len(data) < size:
             more = await self._loop.sock_recv(self.client, size - len(data))
             if not more:
@@ -83,7 +83,7 @@ class Connection:
         self.ahead = data[size:] + self.ahead
         return data[:size]
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | memoryview) -> None:
         """Hands bytes to the program."""
         await self._loop.sock_sendall(self.client, data)
 
@@ -170,6 +170,7 @@ class Connection:
 
     async def refuse(self, refused: RefusedError) -> None:
         """Tells the program, where that can be told, and lets it read it."""
+        self.unwatch()
         refusal, self.refusal = self.refusal, None
         if refusal is None:
             return

@@ -4,12 +4,10 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address
 
 from .decision import Reason
+from .judge import IPAddress
 from .refusal import RefusedError
-
-IPAddress = IPv4Address | IPv6Address
 
 
 async def dial(

@@ -129,7 +129,7 @@ class _Exchange:
             message = f"{self._connection.entry.host} closed the connection without an answer"
             raise RefusedError(Reason.UNREACHABLE, message)
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> bytes | memoryview:
         try:
             return await self._link.receive()
         except OSError:

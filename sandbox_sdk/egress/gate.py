@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from .connection import Connection
 from .decision import Reason
-from .dial import IPAddress, dial
-from .judge import Judge, Verdict
+from .dial import dial
+from .judge import IPAddress, Judge, Verdict
 from .link import tls_context
 from .log import DecisionLog
 from .policy import EgressLimits, EgressPolicy, HeaderInjection
@@ -51,16 +51,16 @@ class Gate:
                 self._look_again(connection)
 
     def _look_again(self, connection: Connection) -> None:
-        before, entry = connection.verdict, connection.entry
+        before = connection.verdict
         assert before is not None, "it was judged before it ran"
-        verdict = self._judge_of(entry.host, entry.port, connection.addresses)
-        opened = before.tunnel == "any" and entry.protocol != "http"
+        verdict = self._judge_of(before.host, before.port, connection.addresses)
+        plain = connection.entry.protocol == "http"
         if not verdict.allowed:
-            message = f"the policy no longer allows {entry.host}:{entry.port}: {verdict.message}"
-        elif opened and verdict.tunnel != "any":
-            message = f"the policy now allows only TLS to {entry.host}:{entry.port}"
-        elif connection.injection != self.injection(entry.host, entry.protocol):
-            message = f"the headers for {entry.host} have changed"
+            message = f"the policy has changed: {verdict.message}"
+        elif connection.unseen and verdict.tunnel != "any":
+            message = f"the policy has changed: only TLS may now go to {before.host!r}"
+        elif plain and connection.injection != self.injection(before.host):
+            message = f"the policy has changed: it adds other headers for {before.host!r}"
         else:
             connection.verdict = verdict
             return connection.retime(self.limits)
@@ -78,12 +78,9 @@ class Gate:
             return Verdict(False, host, port, reason=Reason.NOT_ALLOWED, message=message)
         return verdict
 
-    def injection(self, host: str, protocol: str = "http") -> HeaderInjection | None:
+    def injection(self, host: str) -> HeaderInjection | None:
         """The headers to add to plain HTTP requests for a host."""
-        if protocol != "http":
-            return None
-        normal = self._judge_of(host, 80).host
-        return self._judge.injection(normal)
+        return self._judge.injection(host)
 
     async def admit(self, connection: Connection, host: str, port: int) -> socket.socket:
         """A connection to the server that is asked for. `release` must follow, however it ends.
@@ -93,9 +90,7 @@ class Gate:
         """
         self._log.add(connection.entry)
         verdict = self._judge_of(host, port)
-        connection.entry.rule = verdict.rule
-        if verdict.host:
-            connection.entry.host = verdict.host
+        connection.entry.judged(verdict)
         if not verdict.allowed:
             raise _refusal(verdict)
         self._check_caps()
@@ -122,15 +117,17 @@ class Gate:
             else:
                 hosts = policy.hosts if policy is not None else {}
                 try:
-                    addresses = await self._resolver.resolve(verdict.host, hosts, timeout_s)
+                    addresses = await self._resolver.resolve(
+                        verdict.host, hosts, timeout_s, owner=self._log.name
+                    )
                 except DnsError as exc:
-                    raise RefusedError(Reason.DNS, str(exc)) from exc
+                    raise RefusedError(Reason.DNS, exc.message, hint=exc.hint) from exc
             if policy is self._policy:
                 break
         if not addresses:
             raise RefusedError(Reason.DNS, f"{verdict.host} has no address")
         checked = self._judge_of(verdict.host, verdict.port, addresses)
-        connection.entry.rule = checked.rule or verdict.rule
+        connection.entry.judged(checked)
         if not checked.allowed:
             raise _refusal(checked)
         connection.verdict = checked

@@ -8,7 +8,9 @@ from pathlib import Path
 from .decision import Reason
 from .refusal import RefusedError
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 16 * 1024
+LARGE_PIECE_BYTES = 256 * 1024
+"""Room for a server that filled the smaller one: more is to come."""
 
 
 class Link:
@@ -17,14 +19,19 @@ class Link:
     def __init__(self, upstream: socket.socket) -> None:
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
+        self._room = memoryview(bytearray(PIECE_BYTES))
 
     async def send(self, data: bytes) -> None:
         """Hands bytes to the server."""
         await self._loop.sock_sendall(self._upstream, data)
 
-    async def receive(self) -> bytes:
-        """What the server sends next; nothing at the end."""
-        return await self._loop.sock_recv(self._upstream, PIECE_BYTES)
+    async def receive(self) -> bytes | memoryview:
+        """What the server sends next, to be used before the next call; nothing at the end."""
+        room = self._room
+        size = await self._loop.sock_recv_into(self._upstream, room)
+        if size == PIECE_BYTES:
+            self._room = memoryview(bytearray(LARGE_PIECE_BYTES))
+        return room[:size]
 
 
 class TlsLink(Link):
@@ -77,7 +84,7 @@ class TlsLink(Link):
         self._session.write(data)
         await self._flush()
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> bytes | memoryview:
         """What the server sends next; nothing at the end."""
         while True:
             try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from .decision import EgressDecision, Protocol, Reason
+from .judge import Verdict
 from .refusal import RefusedError, printable
 
 logger = logging.getLogger("sandbox_sdk.egress")
@@ -62,6 +63,13 @@ class Entry:
         self.host = printable(host, HOST_CHARACTERS)
         self.port = port
 
+    def judged(self, verdict: Verdict) -> None:
+        """Notes what the policy says: the host in its one form, the rule, a bad address."""
+        self.host = printable(verdict.host or self.host, HOST_CHARACTERS)
+        self.rule = verdict.rule
+        if verdict.address is not None:
+            self.address = str(verdict.address)
+
     def refuse(self, refused: RefusedError) -> None:
         """Notes why it ended."""
         self.reason = refused.reason
@@ -91,7 +99,7 @@ class DecisionLog:
     """The last decisions of one sandbox. A line is logged when one has ended."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._entries: deque[Entry] = deque(maxlen=KEPT_DECISIONS)
 
     def add(self, entry: Entry) -> None:
@@ -100,8 +108,8 @@ class DecisionLog:
         self._entries.append(entry)
 
     def end(self, entry: Entry) -> None:
-        """Closes a decision and logs it. A connection that asked for nothing is none."""
-        if not entry.shown and entry.reason is None:
+        """Closes a decision and logs it, once. A connection that asked for nothing is none."""
+        if entry.ended_at is not None or (not entry.shown and entry.reason is None):
             return
         if not entry.shown:
             self.add(entry)
@@ -109,7 +117,7 @@ class DecisionLog:
         if entry.allowed:
             logger.info(
                 "%s: allowed %s by %r: %d bytes out, %d in, %.3f s%s",
-                self._name,
+                self.name,
                 _what(entry),
                 entry.rule,
                 entry.sent_bytes,
@@ -119,7 +127,7 @@ class DecisionLog:
             )
         else:
             logger.warning(
-                "%s: denied %s: %s (%s)", self._name, _what(entry), entry.message, entry.reason
+                "%s: denied %s: %s (%s)", self.name, _what(entry), entry.message, entry.reason
             )
 
     def decisions(self) -> tuple[EgressDecision, ...]:

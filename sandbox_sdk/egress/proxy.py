@@ -26,7 +26,7 @@ from .tunnel import ESTABLISHED, tunnel
 
 logger = logging.getLogger(__name__)
 
-HEAD_TIMEOUT_S = 15.0
+PATIENCE_S = 15.0
 CLOSE_TIMEOUT_S = 1.0
 BACKLOG = 256
 ACCEPTED_AT_ONCE = 16
@@ -38,9 +38,20 @@ TOO_MANY = RefusedError(Reason.LIMIT, "this sandbox has too many connections ope
 
 
 class EgressProxy:
-    """Listens for one sandbox. Without a policy it lets nothing out. `name` is for the log."""
+    """Listens for one sandbox. Without a policy it lets nothing out.
 
-    def __init__(self, policy: EgressPolicy | None, resolver: Resolver, *, name: str) -> None:
+    `name` is for the log. `patience_s` is how long a program may take to say what it wants.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy | None,
+        resolver: Resolver,
+        *,
+        name: str,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._patience_s = patience_s
         self._name = name
         self._log = DecisionLog(name)
         self._gate = Gate(policy, resolver, self._log)
@@ -97,6 +108,8 @@ class EgressProxy:
             task = asyncio.create_task(self._serve(client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # Also for a task that is cancelled before it has begun.
+            task.add_done_callback(lambda _, client=client: client.close())
 
     def _pause(self) -> None:
         if self._retry is not None:
@@ -127,6 +140,7 @@ class EgressProxy:
             self._gate.release(connection)
             if refused is not None:
                 connection.entry.refuse(refused)
+                self._log.end(connection.entry)
                 await connection.refuse(refused)
         except (OSError, EndedError) as exc:
             logger.debug("%s: a connection ended: %r", self._name, exc)
@@ -152,7 +166,7 @@ class EgressProxy:
         return None
 
     async def _talk(self, connection: Connection) -> None:
-        async with connection.asking(HEAD_TIMEOUT_S):
+        async with connection.asking(self._patience_s):
             connection.ahead = await connection.receive()
         if connection.ahead[:1] == bytes((socks.VERSION,)):
             await self._talk_socks(connection)
@@ -160,12 +174,12 @@ class EgressProxy:
             await self._talk_http(connection)
 
     async def _talk_socks(self, connection: Connection) -> None:
-        async with connection.asking(HEAD_TIMEOUT_S):
+        async with connection.asking(self._patience_s):
             host, port = await socks.read_request(connection)
         await self._open(connection, host, port, socks.GRANTED)
 
     async def _talk_http(self, connection: Connection) -> None:
-        async with connection.asking(HEAD_TIMEOUT_S):
+        async with connection.asking(self._patience_s):
             parser, request = await read_head(connection)
         if request.method != b"CONNECT":
             return await forward(connection, self._gate, parser, request)
@@ -177,7 +191,12 @@ class EgressProxy:
     async def _open(self, connection: Connection, host: str, port: int, granted: bytes) -> None:
         with await self._gate.admit(connection, host, port) as upstream:
             await connection.send(granted)
-            await tunnel(connection, upstream, self._gate.counter(connection))
+            await tunnel(
+                connection,
+                upstream,
+                self._gate.counter(connection),
+                patience_s=self._patience_s,
+            )
 
 
 def _bind(path: Path) -> socket.socket:

@@ -16,15 +16,18 @@ from .hello import ACCESS_DENIED, HelloReader, NotTlsError
 from .judge import Verdict
 from .refusal import RefusedError
 
-HELLO_TIMEOUT_S = 15.0
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 ONLY_TLS = "only TLS may go through this tunnel; a rule with tunnel 'any' lets other protocols out"
 
 Count = Callable[[int, int], None]
 
 
-async def tunnel(connection: Connection, upstream: socket.socket, count: Count) -> None:
+async def tunnel(
+    connection: Connection, upstream: socket.socket, count: Count, *, patience_s: float
+) -> None:
     """Carries bytes both ways until both ends have closed.
+
+    TLS has to begin within `patience_s`.
 
     Raises:
         RefusedError: what the program began with may not go out; nothing of it did.
@@ -33,21 +36,22 @@ async def tunnel(connection: Connection, upstream: socket.socket, count: Count) 
     verdict = connection.verdict
     assert verdict is not None, "it was admitted"
     if verdict.tunnel == "any":
+        connection.unseen = True
         first, connection.ahead = connection.ahead, b""
     else:
-        first = await _greeting(connection, verdict)
+        first = await _greeting(connection, verdict, patience_s)
     if first:
         await asyncio.get_running_loop().sock_sendall(upstream, first)
         count(len(first), 0)
     await relay(connection.client, upstream, count=count)
 
 
-async def _greeting(connection: Connection, verdict: Verdict) -> bytes:
+async def _greeting(connection: Connection, verdict: Verdict, patience_s: float) -> bytes:
     reader = HelloReader()
     read = bytearray()
     hello = None
     try:
-        async with asyncio.timeout(HELLO_TIMEOUT_S):
+        async with asyncio.timeout(patience_s):
             while hello is None:
                 data = await connection.receive()
                 if not data and not read:
@@ -57,7 +61,7 @@ async def _greeting(connection: Connection, verdict: Verdict) -> bytes:
                 read += data
                 hello = reader.feed(data)
     except TimeoutError:
-        message = f"no TLS greeting within {HELLO_TIMEOUT_S:g} s"
+        message = f"no TLS greeting within {patience_s:g} s"
         raise RefusedError(Reason.NOT_TLS, message, hint=ONLY_TLS) from None
     except NotTlsError as exc:
         raise RefusedError(Reason.NOT_TLS, str(exc), hint=ONLY_TLS) from exc

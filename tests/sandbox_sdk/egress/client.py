@@ -3,16 +3,17 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from sandbox_sdk.egress.decision import EgressDecision
+from sandbox_sdk.egress.policy import EgressPolicy
 from sandbox_sdk.egress.proxy import EgressProxy
 
-PATIENCE_S = 5.0
+PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Client:
 
 async def _all(reader: asyncio.StreamReader) -> bytes:
     read = bytearray()
-    with suppress(ConnectionResetError):
+    with suppress(ConnectionError):
         while piece := await reader.read(65_536):
             read += piece
     return bytes(read)
@@ -188,4 +189,67 @@ async def run(*command: str, **environment: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), errors.decode()
 
 
-Ask = Callable[..., Any]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """A server whose every byte a test decides; `raw.test` in the policies of tests.
+
+    Without a handler it answers one request with its head and what came of its body within a
+    moment, which is how tests see what the proxy sends.
+    """
+
+    def __init__(self, handler: Handler | None = None, context: ssl.SSLContext | None = None):
+        self._handler = handler or self._echo
+        self._context = context
+        self.connections = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, ssl=self._context, backlog=256
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def url(self, path: str = "/") -> str:
+        return f"http://raw.test:{self.port}{path}"
+
+    def policy(self, **changes: Any) -> EgressPolicy:
+        """A policy that lets `raw.test` be reached, on this server only."""
+        rule = {"host": "raw.test", "ports": [self.port], "tunnel": changes.pop("tunnel", "tls")}
+        return EgressPolicy.model_validate(
+            {"allow": [rule], "hosts": {"raw.test": "127.0.0.1"}, **changes}
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._handler(reader, writer)
+        except (OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received = await reader.readuntil(b"\r\n\r\n")
+        if b"chunked" in received:
+            received += await reader.readuntil(b"0\r\n\r\n")
+        elif b"Content-Length" in received:
+            size = received.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+            received += await reader.readexactly(int(size))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                received += await reader.read(65_536)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + received)
+        await writer.drain()
