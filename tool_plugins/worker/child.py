@@ -5,6 +5,7 @@ what goes wrong with it is an answer. Standard output and error lead nowhere, an
 empty: nothing a library prints is ever taken for an answer.
 """
 
+import array
 import ctypes
 import fcntl
 import gc
@@ -44,6 +45,7 @@ WATCHER_STACK_BYTES = 256 * 1024
 OVERDUE_S = 10.0
 # Above what a program that closes "all" descriptors, or opens its own, usually means.
 LOWEST_CHANNEL_FD = 200
+RIGHTS_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 RLIMIT_LOCKS = 10
 PR_SET_DUMPABLE = 4
 
@@ -94,12 +96,14 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any], list[int]]:
         """Waits for the next message; gives it with the descriptors that came along."""
         while not self._messages:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._socket, RECEIVE_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            # Not `socket.recv_fds`: it ignores the flag, and children would inherit them all.
+            data, ancillary, _, _ = self._socket.recvmsg(
+                RECEIVE_BYTES, RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC
             )
             if not data:
                 end_group()
-            self._descriptors += descriptors
+            for _, _, rights in ancillary:
+                self._descriptors += array.array("i", rights)
             self._messages = self._frames.feed(data)
         descriptors, self._descriptors = self._descriptors, []
         return self._messages.pop(0), descriptors

@@ -116,8 +116,11 @@ class Worker:
             answer = await self._next()
             if "event" not in answer:
                 break
+            event = answer["event"]
+            if not isinstance(event, dict):
+                raise WorkerLost
             if on_event is not None:
-                on_event(_an_object(answer["event"]))
+                on_event(event)
         self._busy = False
         if self._messages or self._frames.partial:
             self.end("ended because it said more than it was asked")
@@ -183,7 +186,7 @@ class Worker:
             if not data:
                 self.end("")
                 return
-            self._messages += [self._checked(each) for each in self._frames.feed(data)]
+            self._take(data)
         except BlockingIOError:
             return
         except OSError:
@@ -192,10 +195,13 @@ class Worker:
             self.end(f"ended because it broke the protocol: {exc}")
         self._tell()
 
-    def _checked(self, message: dict[str, Any]) -> dict[str, Any]:
-        if not self._busy or message.get("id") != self._number:
-            raise WireError("an answer nobody asked for")
-        return message
+    def _take(self, data: bytes) -> None:
+        if not self._busy:
+            raise WireError("it said something unasked")
+        messages = self._frames.feed(data)
+        if any(message.get("id") != self._number for message in messages):
+            raise WireError("an answer to another call")
+        self._messages += messages
 
     async def _next(self) -> dict[str, Any]:
         while not self._messages:
@@ -231,12 +237,6 @@ class Worker:
             else:
                 self._unsent[0] = (left[sent:], ())
         self._loop.remove_writer(self._fd)
-
-
-def _an_object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise WorkerLost
-    return value
 
 
 def trusted_path(host: Host) -> list[str]:
