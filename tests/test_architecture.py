@@ -21,6 +21,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "jwt": ("sandbox_sdk.databases.qdrant",),
     "mcp": ("mcp_server",),
     "neo4j": ("sandbox_sdk.databases.neo4j",),
+    "playwright": ("tool_plugins.browser",),
     "psycopg": ("sandbox_sdk.databases.postgres",),
     "qdrant_client": ("sandbox_sdk.databases.qdrant",),
     "scramp": ("sandbox_sdk.databases.postgres",),
@@ -30,7 +31,7 @@ DOORS: dict[str, tuple[str, ...]] = {
 
 # What is copied into the image: it finds the standard library and the action server's wheels.
 INSIDE = ("container_runtime.archive", "container_runtime.relay", "container_runtime.server")
-INSIDE_MAY_IMPORT = {"anyio", "starlette", "uvicorn", "uvloop", "watchfiles"}
+INSIDE_MAY_IMPORT = {"anyio", "playwright", "starlette", "uvicorn", "uvloop", "watchfiles"}
 HOST_ONLY = ("definition", "arguments", "results")
 HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.registry"}
 

@@ -26,7 +26,7 @@ from .workers import Workers
 logger = logging.getLogger(__name__)
 
 PLUGINS = ("filesystem", "terminal", "web")
-OPTIONAL: dict[str, str] = {}
+OPTIONAL = {"browser": "playwright"}
 """Plugins of an image flavour, by the library that is there where they can work."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
