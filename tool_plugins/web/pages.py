@@ -3,10 +3,11 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Any
 
 MAX_PAGES = 8
-MAX_CHARS = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 KEPT_S = 300.0
 
 Key = tuple[Any, ...]
@@ -42,7 +43,7 @@ class Pages:
         self._forget_old()
         self._kept.pop(key, None)
         self._kept[key] = (time.monotonic(), page)
-        while len(self._kept) > MAX_PAGES or self._size() > MAX_CHARS:
+        while len(self._kept) > MAX_PAGES or self._size() > MAX_BYTES:
             self._kept.popitem(last=False)
 
     def _forget_old(self) -> None:
@@ -51,4 +52,4 @@ class Pages:
             self._kept.popitem(last=False)
 
     def _size(self) -> int:
-        return sum(len(page.content) for _, page in self._kept.values())
+        return sum(getsizeof(page.content) for _, page in self._kept.values())
