@@ -105,8 +105,11 @@ class Channel:
             for _, _, rights in ancillary:
                 self._descriptors += array.array("i", rights)
             self._messages = self._frames.feed(data)
-        descriptors, self._descriptors = self._descriptors, []
-        return self._messages.pop(0), descriptors
+        message = self._messages.pop(0)
+        # What arrives at once, several messages and the descriptors of one, is not told apart.
+        count = message.get("descriptors", 0)
+        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return message, descriptors
 
     def send(self, message: bytes) -> None:
         """Sends a whole message."""

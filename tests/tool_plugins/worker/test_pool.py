@@ -113,6 +113,16 @@ async def test_descriptors_are_handed_over_and_closed(pool: WorkerPool, tmp_path
     assert before == await pool.call("fds", {}, timeout_s=10)
 
 
+async def test_the_very_first_call_may_bring_descriptors(make_pool: MakePool, tmp_path: Path):
+    (tmp_path / "a").write_text("text")
+    for _ in range(5):
+        with open(tmp_path / "a") as file:  # noqa: ASYNC230
+            data = await make_pool().call(
+                "read", {"close": False}, timeout_s=10, descriptors=[file.fileno()]
+            )
+        assert data["texts"] == ["text"]
+
+
 async def test_as_many_calls_as_may_run_run_at_once_and_others_wait(make_pool: MakePool):
     pool = make_pool(size=2)
     begun: list[int] = []
