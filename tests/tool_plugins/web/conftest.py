@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.services.web import ADDRESS, Web
 from tool_plugins.context import Host, ToolContext
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.web.definition import TOOLS
-from tool_plugins.web.executor import EXECUTORS, WebWorkers
+from tool_plugins.web.executor import EXECUTORS, DownloadWorkers, WebWorkers
 from tool_plugins.web.program import HANDLERS
 
 DEFINITIONS = {tool.name.removeprefix("web."): tool for tool in TOOLS if tool.executor}
@@ -113,10 +113,10 @@ class InThread:
         timeout_s: float,
         grace_s: float,
         on_event: Callable[[dict[str, Any]], None] | None,
-        descriptors: list[int],
+        descriptors: Sequence[int],
     ) -> dict[str, Any]:
         emit = on_event or (lambda _event: None)
-        call: Any = FakeCall(emit, descriptors, time.monotonic() + timeout_s)
+        call: Any = FakeCall(emit, list(descriptors), time.monotonic() + timeout_s)
         return await asyncio.to_thread(HANDLERS[verb], args, call)
 
 
@@ -143,7 +143,8 @@ def worker_tools(host: Host, way: pytest.MonkeyPatch) -> Tools:
 @pytest.fixture
 def tools(host: Host, way: pytest.MonkeyPatch) -> Tools:
     """The tools behind the proxy, without a worker process."""
-    host._services[WebWorkers] = InThread(host)
+    for kind in (WebWorkers, DownloadWorkers):
+        host._services[kind] = InThread(host)
     return Tools(host)
 
 

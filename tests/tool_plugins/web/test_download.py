@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,3 +253,28 @@ async def test_a_download_that_takes_too_long_leaves_nothing(
 
     assert caught.value.code == ErrorCode.TIMEOUT
     assert files(workspace) == {}
+
+
+async def test_pages_do_not_wait_for_downloads(
+    worker_tools: Tools, web: Web, workspace: Path
+) -> None:
+    gate = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield OK + b"Content-Length: 5\r\n\r\n"
+        gate.wait(20)
+        yield b"hello"
+
+    web.route("/slow", lambda _: Answer(raw=body()))
+    web.text("/", "page", "text/plain")
+    calls = [
+        asyncio.create_task(worker_tools.download(web.url("/slow"), path=f"{number}"))
+        for number in range(6)
+    ]
+    try:
+        assert (await worker_tools.fetch(web.url("/"), timeout_s=15)).content == "page"
+    finally:
+        gate.set()
+    async with asyncio.timeout(30):
+        await asyncio.gather(*calls)
+    assert set(files(workspace).values()) == {b"hello"}
