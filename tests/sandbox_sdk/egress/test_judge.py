@@ -294,6 +294,7 @@ def test_hosts_open_their_addresses_for_their_name_alone() -> None:
     )
 
     assert decide(decider, "api.test", "127.0.0.1", "::1", PUBLIC).allowed
+    assert decide(decider, "api.test", "::ffff:127.0.0.1").allowed
     assert Reason.PRIVATE_ADDRESS is decide(decider, "api.test", "127.0.0.2").reason
     assert Reason.PRIVATE_ADDRESS is decide(decider, "other.test", "127.0.0.1").reason
     assert Reason.NOT_ALLOWED is decide(decider, "no.test").reason
@@ -334,12 +335,16 @@ def test_the_narrowest_rule_decides_about_the_tunnel() -> None:
             {"host": "*.example.com", "ports": [443]},
             {"host": "git.example.com", "ports": [443]},
             {"host": "git.example.com", "ports": [443], "tunnel": "any"},
+            {"host": "10.0.0.0/8", "tunnel": "any"},
+            {"host": "10.1.0.0/16"},
         ]
     )
 
     assert _tunnel(decider.judge("other.test", 443)) == ("any", "*:22,443")
     assert _tunnel(decider.judge("a.example.com", 443)) == ("tls", "*.example.com:443")
     assert _tunnel(decider.judge("git.example.com", 443)) == ("any", "git.example.com:443")
+    assert _tunnel(decider.judge("10.1.0.1", 443)) == ("tls", "10.1.0.0/16")
+    assert _tunnel(decider.judge("10.2.0.1", 443)) == ("any", "10.0.0.0/8")
     assert _tunnel(decider.judge("git.example.com", 22)) == ("any", "*:22,443")
 
 
