@@ -47,7 +47,8 @@ class RequestResult(Result):
     """An answer of a server, whatever its status.
 
     `headers` in lower case, repeated ones joined by ", " (Set-Cookie by newlines). `encoding`
-    says how `body` holds the bytes; `total_bytes` counts them after decompression.
+    says how `body` holds the bytes; `total_bytes` counts them after decompression, up to where
+    reading stopped: of an answer of more than 20 MiB the rest is not read.
     """
 
     status: int
