@@ -1,4 +1,4 @@
-"""Carries bytes both ways between two connected sockets, and never looks at them.
+"""Carries bytes between two connected sockets, and never looks at them.
 
 On Linux what comes in bulk goes by splice(2) through a pipe, without passing through this process;
 elsewhere, and in small pieces, it is copied. At most one piece for each direction is on its way
@@ -18,6 +18,9 @@ from typing import Literal
 PIECE_BYTES = 64 * 1024
 """What is copied at once. A piece this large is a sign of more to come: a pipe is opened."""
 PIPE_BYTES = 1024 * 1024
+UNIX_BUFFER_BYTES = 512 * 1024
+"""Room in a unix socket once there is much to carry; the kernel may allow less. With what it gives
+by default, carrying takes twice the processor time."""
 # Through a smaller pipe it would cost more calls than copying. The kernel makes such pipes for a
 # user who has many (pipe-user-pages-soft).
 LEAST_PIPE_BYTES = 32 * 1024
@@ -51,32 +54,45 @@ async def relay(
         TimeoutError: nothing moved in either direction for `idle_timeout_s`.
         OSError: one end was reset, or did not take all that the other had sent.
     """
-    await _Relay(a, b, idle_timeout_s, count).run()
+    there = _Flow(a, b, None if count is None else lambda size: count(size, 0))
+    back = _Flow(b, a, None if count is None else lambda size: count(0, size))
+    try:
+        await _Relay((there, back), idle_timeout_s).run()
+    finally:
+        a.close()
+        b.close()
+
+
+async def carry(
+    source: socket.socket, sink: socket.socket, *, count: Callable[[int], None] | None = None
+) -> None:
+    """Carries bytes one way until `source` has ended, or was reset. Both stay open.
+
+    As in `relay`, of which this is one half; but the end is not passed on. Nobody else may wait
+    for `source` to have something, or for `sink` to have room, meanwhile.
+
+    Raises:
+        OSError: `sink` takes no more.
+    """
+    await _Relay((_Flow(source, sink, count, passes_end=False),), None).run()
 
 
 class _Relay:
-    """Two flows, and what they have in common: the clock, and how it all ends."""
+    """Flows, and what they have in common: the clock, and how it all ends."""
 
-    def __init__(
-        self, a: socket.socket, b: socket.socket, idle_timeout_s: float | None, count: Count | None
-    ) -> None:
-        self._ends = a, b
+    def __init__(self, flows: "tuple[_Flow, ...]", idle_timeout_s: float | None) -> None:
+        self._flows = flows
         self._idle_timeout_s = idle_timeout_s
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._moved_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._count = count
-        self._flows = (
-            _Flow(self, a, b, lambda size: self._moved(size, 0)),
-            _Flow(self, b, a, lambda size: self._moved(0, size)),
-        )
 
     async def run(self) -> None:
-        """Until both flows have ended; closes everything."""
+        """Until all flows have ended."""
         try:
             for flow in self._flows:
-                flow.start()
+                flow.start(self)
             self.watch()
             await self._over
         finally:
@@ -84,8 +100,6 @@ class _Relay:
                 self._timer.cancel()
             for flow in self._flows:
                 flow.stop()
-            for end in self._ends:
-                end.close()
 
     def fail(self, error: Exception) -> None:
         """Ends the relay with an error."""
@@ -123,10 +137,9 @@ class _Relay:
                 flow.tidy()
         self.watch()
 
-    def _moved(self, a_to_b: int, b_to_a: int) -> None:
+    def moved(self) -> None:
+        """Notes that something moved."""
         self._moved_at = self._loop.time()
-        if self._count is not None:
-            self._count(a_to_b, b_to_a)
 
 
 class _Flow:
@@ -134,17 +147,18 @@ class _Flow:
 
     def __init__(
         self,
-        relay: _Relay,
         source: socket.socket,
         sink: socket.socket,
-        moved: Callable[[int], None],
+        count: Callable[[int], None] | None,
+        *,
+        passes_end: bool = True,
     ) -> None:
         self.ended = False
         self.failure: OSError | None = None
-        self._relay = relay
         self._loop = asyncio.get_running_loop()
         self._source, self._sink = source, sink
-        self._moved = moved
+        self._count = count
+        self._passes_end = passes_end
         self._waits_for: Literal["source", "sink"] | None = None
         self._data = memoryview(b"")
         self._pipe: _Pipe | None = None
@@ -156,8 +170,9 @@ class _Flow:
         """Whether it holds a pipe now."""
         return self._pipe is not None
 
-    def start(self) -> None:
+    def start(self, relay: _Relay) -> None:
         """Begins to wait for the source."""
+        self._relay = relay
         self._wait_for("source")
 
     def stop(self) -> None:
@@ -223,8 +238,9 @@ class _Flow:
         self._wait_for(None)
         self._drop()
         self.ended = True
-        with suppress(OSError):  # it is gone: the other direction finds out
-            self._sink.shutdown(socket.SHUT_WR)
+        if self._passes_end:
+            with suppress(OSError):  # it is gone: the other direction finds out
+                self._sink.shutdown(socket.SHUT_WR)
         self._relay.ended()
 
     def _take(self) -> int | None:
@@ -238,6 +254,10 @@ class _Flow:
             data = self._source.recv(PIECE_BYTES)
         except TRY_AGAIN:
             return None
+        except ConnectionResetError:
+            if self._passes_end:
+                raise
+            return 0
         if self.failure is None:
             self._data = memoryview(data)
             self._bulk = self._may_splice and len(data) == PIECE_BYTES
@@ -252,6 +272,8 @@ class _Flow:
             if self._pipe.size < LEAST_PIPE_BYTES:
                 self._drop()
                 return None
+            if self._sink.family == socket.AF_UNIX:
+                self._sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_BUFFER_BYTES)
             self._relay.watch()
         return self._pipe
 
@@ -265,7 +287,9 @@ class _Flow:
             except OSError as exc:
                 self._lose_sink(exc)
                 return True
-            self._moved(sent)
+            self._relay.moved()
+            if self._count is not None:
+                self._count(sent)
         return True
 
     def _send(self) -> int:

@@ -299,8 +299,7 @@ async def test_in_one_process_each_sandbox_has_a_port_of_its_own(state_dir: Path
                 assert "x.test" in await _shell(connection, "curl -sS http://x.test/")
                 assert responder.connections == 1
     assert len(set(said)) == 2
-    for name in names:
-        await engine.remove(name)
+    await asyncio.gather(*map(engine.remove, names))
 
 
 async def test_without_egress_nothing_listens_and_nothing_is_said(state_dir: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from container_runtime import relay as module
-from container_runtime.relay import relay
+from container_runtime.relay import carry, relay
 from tests.fakes import eventually
 
 MIB = 2**20
@@ -87,10 +87,10 @@ def send(end: socket.socket, size: int, seed: int) -> bytes:
     return digest.digest()
 
 
-def receive(end: socket.socket) -> tuple[int, bytes]:
+def receive(end: socket.socket, most: int = 2**60) -> tuple[int, bytes]:
     """Reads to the end: how much there was, and its digest."""
     digest, size = hashlib.blake2b(), 0
-    while data := end.recv(300_000):
+    while size < most and (data := end.recv(300_000)):
         digest.update(data)
         size += len(data)
     return size, digest.digest()
@@ -387,5 +387,50 @@ def test_one_busy_connection_leaves_others_their_turn(loop: Loop) -> None:
             for end in (small.left, small.right, busy.right):
                 end.close()
             await asyncio.gather(*both)
+
+    run(loop, scene())
+
+
+# One way.
+
+
+def test_one_way_leaves_both_ends_open(loop: Loop) -> None:
+    async def scene() -> None:
+        with joined() as ends, ThreadPoolExecutor(2) as threads:
+            counted: list[int] = []
+            there = threads.submit(send, ends.left, 5 * MIB, 7)
+            arrived = threads.submit(receive, ends.right, 5 * MIB)
+            await carry(ends.a, ends.b, count=counted.append)
+            assert arrived.result() == (5 * MIB, there.result())
+            assert sum(counted) == 5 * MIB
+            ends.b.send(b"more")
+            assert ends.right.recv(100) == b"more"
+            ends.a.send(b"back")
+            assert ends.left.recv(100) == b"back"
+
+    run(loop, scene())
+
+
+def test_one_way_a_reset_of_the_source_is_its_end(loop: Loop) -> None:
+    async def scene() -> None:
+        with joined() as ends:
+            task = asyncio.ensure_future(carry(ends.a, ends.b))
+            await asyncio.sleep(0)
+            ends.left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            ends.left.close()
+            await task
+            ends.b.send(b"open")
+            assert ends.right.recv(100) == b"open"
+
+    run(loop, scene())
+
+
+def test_one_way_a_sink_that_takes_no_more_is_an_error(loop: Loop) -> None:
+    async def scene() -> None:
+        with joined() as ends:
+            ends.right.close()
+            ends.left.sendall(b"x")
+            with pytest.raises(BrokenPipeError):
+                await carry(ends.a, ends.b)
 
     run(loop, scene())
