@@ -83,7 +83,7 @@ class Connection:
         self.ahead = data[size:] + self.ahead
         return data[:size]
 
-    async def send(self, data: bytes | memoryview) -> None:
+    async def send(self, data: bytes) -> None:
         """Hands bytes to the program."""
         await self._loop.sock_sendall(self.client, data)
 
@@ -141,11 +141,12 @@ class Connection:
 
         What it sends is left unread, so that a second request goes nowhere.
         """
-        self._loop.add_reader(self.client, self._look, limits)
+        # By its number: asyncio would write out the socket, with its addresses, to say it is new.
+        self._loop.add_reader(self.client.fileno(), self._look, limits)
 
     def stop_expecting(self) -> None:
         """Undoes `expect_the_end`."""
-        self._loop.remove_reader(self.client)
+        self._loop.remove_reader(self.client.fileno())
 
     def _look(self, limits: EgressLimits) -> None:
         self.stop_expecting()

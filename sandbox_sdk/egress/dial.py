@@ -60,8 +60,8 @@ async def _connect(address: IPAddress, port: int) -> socket.socket:
 async def _writable(upstream: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(upstream, lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(upstream.fileno(), lambda: ready.done() or ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_writer(upstream)
+        loop.remove_writer(upstream.fileno())

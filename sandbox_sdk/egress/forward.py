@@ -1,6 +1,7 @@
 """One plain HTTP request to a server, and its answer back: one of each for a connection."""
 
 import asyncio
+from contextlib import suppress
 
 import h11
 
@@ -37,11 +38,12 @@ async def forward(
     port = target.port
     if injection is not None and injection.tls:
         port = connection.entry.port = HTTPS_PORT if port == HTTP_PORT else port
-    if injection is not None and request.method in ECHOING:
+    if injection is not None and request.method.upper() in ECHOING:
         raise RefusedError(Reason.BAD_REQUEST, "this method would show the headers that are added")
-    upstream = await gate.admit(connection, target.host, port)
-    with upstream:
-        host = connection.entry.host
+    with await gate.admit(connection, target.host, port) as upstream:
+        verdict = connection.verdict
+        assert verdict is not None, "it was admitted"
+        host = verdict.host
         if injection is not None and injection.tls:
             link = TlsLink(upstream, await gate.tls(), host)
             await link.greet(gate.limits.connect_timeout_s)
@@ -117,20 +119,20 @@ class _Exchange:
         self._count(len(data), 0)
 
     async def _answer(self) -> None:
-        answered = False
-        while data := await self._receive():
-            answered, self._connection.refusal = True, None
-            try:
-                await self._connection.send(data)
-            except OSError as exc:
-                raise EndedError from exc
-            self._count(0, len(data))
-        if not answered:
-            message = f"{self._connection.entry.host} closed the connection without an answer"
-            raise RefusedError(Reason.UNREACHABLE, message)
-
-    async def _receive(self) -> bytes | memoryview:
+        first = await self._first()
+        self._connection.refusal = None
         try:
-            return await self._link.receive()
-        except OSError:
-            return b""  # a reset: the program sees from the length that something is missing
+            await self._connection.send(first)
+            self._count(0, len(first))
+            await self._link.pour(self._connection.client, lambda size: self._count(0, size))
+        except OSError as exc:
+            raise EndedError from exc
+
+    async def _first(self) -> bytes:
+        first = b""
+        with suppress(OSError):
+            first = await self._link.receive()
+        if not first:
+            message = f"{self._connection.entry.host!r} closed the connection without an answer"
+            raise RefusedError(Reason.UNREACHABLE, message)
+        return first

@@ -3,14 +3,15 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+
+from container_runtime.relay import carry
 
 from .decision import Reason
 from .refusal import RefusedError
 
-PIECE_BYTES = 16 * 1024
-LARGE_PIECE_BYTES = 256 * 1024
-"""Room for a server that filled the smaller one: more is to come."""
+PIECE_BYTES = 64 * 1024
 
 
 class Link:
@@ -19,19 +20,26 @@ class Link:
     def __init__(self, upstream: socket.socket) -> None:
         self._upstream = upstream
         self._loop = asyncio.get_running_loop()
-        self._room = memoryview(bytearray(PIECE_BYTES))
 
     async def send(self, data: bytes) -> None:
         """Hands bytes to the server."""
         await self._loop.sock_sendall(self._upstream, data)
 
-    async def receive(self) -> bytes | memoryview:
-        """What the server sends next, to be used before the next call; nothing at the end."""
-        room = self._room
-        size = await self._loop.sock_recv_into(self._upstream, room)
-        if size == PIECE_BYTES:
-            self._room = memoryview(bytearray(LARGE_PIECE_BYTES))
-        return room[:size]
+    async def receive(self) -> bytes:
+        """What the server sends next; nothing at the end.
+
+        Raises:
+            OSError: the server broke off.
+        """
+        return await self._loop.sock_recv(self._upstream, PIECE_BYTES)
+
+    async def pour(self, client: socket.socket, count: Callable[[int], None]) -> None:
+        """Passes on all that the server still sends, until it ends or breaks off.
+
+        Raises:
+            OSError: `client` takes no more.
+        """
+        await carry(self._upstream, client, count=count)
 
 
 class TlsLink(Link):
@@ -80,12 +88,12 @@ class TlsLink(Link):
                 return await self._flush()
 
     async def send(self, data: bytes) -> None:
-        """Hands bytes to the server."""
+        """See `Link.send`."""
         self._session.write(data)
         await self._flush()
 
-    async def receive(self) -> bytes | memoryview:
-        """What the server sends next; nothing at the end."""
+    async def receive(self) -> bytes:
+        """See `Link.receive`."""
         while True:
             try:
                 return self._session.read(PIECE_BYTES)
@@ -95,6 +103,18 @@ class TlsLink(Link):
                     return b""
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
+
+    async def pour(self, client: socket.socket, count: Callable[[int], None]) -> None:
+        """See `Link.pour`."""
+        while data := await self._next():
+            await self._loop.sock_sendall(client, data)
+            count(len(data))
+
+    async def _next(self) -> bytes:
+        try:
+            return await self.receive()
+        except OSError:
+            return b""
 
     async def _fill(self) -> bool:
         data = await super().receive()

@@ -119,8 +119,18 @@ async def test_a_request_without_an_answer_learns_that_the_policy_changed(
         ) == (403, "EGRESS_DENIED", "policy_changed")
 
 
+NETWORKS = {"private_networks": ["127.0.0.0/8"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"hosts": {}}, b"HTTP/1.1 403 "),
+        ({"hosts": {"raw.test": "127.0.0.1"}, **NETWORKS}, b"HTTP/1.1 200 "),
+    ],
+)
 async def test_a_policy_that_changes_during_the_look_up_holds_for_its_answer(
-    socket_path: Path,
+    socket_path: Path, changes: dict[str, Any], expected: bytes
 ) -> None:
     loop = asyncio.get_running_loop()
     asked, go = asyncio.Event(), asyncio.Event()
@@ -128,24 +138,22 @@ async def test_a_policy_that_changes_during_the_look_up_holds_for_its_answer(
     def look_up(host: str) -> list[str]:
         loop.call_soon_threadsafe(asked.set)
         asyncio.run_coroutine_threadsafe(go.wait(), loop).result(5)
-        return ["127.0.0.1"]
+        return ["127.0.0.2"]
 
     async with Server(_echo) as server:
         resolver = Resolver(look_up)
-        open_policy = server.policy(tunnel="any", hosts={}, private_networks=["127.0.0.0/8"])
-        proxy = EgressProxy(open_policy, resolver, name="s")
+        before = server.policy(tunnel="any", hosts={}, **NETWORKS)
+        proxy = EgressProxy(before, resolver, name="s")
         await proxy.listen(socket_path)
         try:
             async with await Client.connect(socket_path) as client:
                 head = f"CONNECT raw.test:{server.port} HTTP/1.1\r\nHost: a\r\n\r\n"
                 await client.send(head.encode())
                 await asked.wait()
-                proxy.set_policy(server.policy(tunnel="any", hosts={}))
+                proxy.set_policy(server.policy(tunnel="any", **changes))
                 go.set()
 
-                answer = Answer.parse(await client.rest())
-            assert (answer.status, answer.reason) == (403, "private_address")
-            assert server.connections == 0
+                assert (await client.head()).startswith(expected)
         finally:
             await proxy.aclose()
             await resolver.aclose()
