@@ -190,7 +190,7 @@ def say(args: Args, call: Call) -> Args:
 
 def say_later(args: Args, call: Call) -> Args:
     """Speaks while it has nothing to do."""
-    threading.Timer(0.2, say, ({"pieces": [{"id": 2, "data": {}}]}, call)).start()
+    threading.Timer(0.2, say, ({"pieces": [{"id": 1, "data": {}}]}, call)).start()
     return {}
 
 
