@@ -42,9 +42,14 @@ class ProcessEntry:
 
 
 def list_processes() -> Iterator[ProcessEntry]:
-    """Every process that can be seen now."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (entry := _entry(int(name))) is not None:
+    """Every process that can be seen now, each looked at when it is asked for.
+
+    The newest come first: processes that keep starting the next and ending would else be over by
+    the time they are looked at, and the next not yet in the list.
+    """
+    pids = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
+    for pid in pids:
+        if (entry := _entry(pid)) is not None:
             yield entry
 
 
@@ -119,9 +124,13 @@ class Tree:
         return {e.pid for e in list_processes() if not e.zombie and tag in e.groups.split()}
 
     def _descended(self) -> set[int]:
-        entries = {entry.pid: entry for entry in list_processes()}
+        entries: dict[int, ProcessEntry] = {}
+        found: set[int] = set()
         lowest = self._top - MARKS_PER_TREE
-        found = {pid for pid in entries if lowest < (read_mark(pid) or 0) < self._top}
+        for entry in list_processes():
+            entries[entry.pid] = entry
+            if lowest < (read_mark(entry.pid) or 0) < self._top:
+                found.add(entry.pid)
         if self._root in entries:
             found.add(self._root)
         children: dict[int, list[int]] = {}
@@ -164,7 +173,8 @@ async def kill_all(select: Callable[[], set[int]], *, within_s: float = KILL_S) 
     killed: set[int] = set()
     pause = FIRST_PAUSE_S
     async with _deadline(within_s):
-        while pids := _freeze(select):
+        # One that moves from process to process can be missed once; twice is most unlikely.
+        while pids := _freeze(select) or _freeze(select):
             send_signal(pids, signal.SIGKILL)
             killed |= pids
             await asyncio.sleep(pause)
