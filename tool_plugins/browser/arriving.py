@@ -14,6 +14,9 @@ from .reading import clean_line
 if TYPE_CHECKING:
     from playwright.async_api import Download
 
+BEGIN_S = 2.0
+"""How long after a page was not loaded a download may begin instead."""
+
 MAX_NAME_CHARS = 100
 MAX_SAME_NAMES = 1000
 _UNWANTED = re.compile(r"[/\\\x00-\x1f]+")
@@ -40,12 +43,12 @@ class Downloads:
     async def next_after(self, count: int, seconds: float) -> bool:
         """Whether one began after the first `count`; waits for its end while there is time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, BEGIN_S)):
                 while self.count <= count:
                     self._began.clear()
                     await self._began.wait()
-                if self._coming:
-                    await asyncio.wait(self._coming)
+        if self._coming:
+            await asyncio.wait(self._coming, timeout=seconds)
         if self._coming:
             self._notes.add("a download goes on; a later snapshot tells when it is complete")
         return self.count > count

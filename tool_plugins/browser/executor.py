@@ -13,6 +13,7 @@ from typing import Any
 from tool_plugins.context import Host, ToolContext
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.saving import write
+from tool_plugins.web.url import parse_url
 from tool_plugins.worker.pool import WorkerPool
 
 from .places import Places
@@ -25,11 +26,11 @@ GRACE_S = 5.0
 """A worker that keeps to its deadline has this much longer to say so before it is killed."""
 
 CLOSE_S = 10.0
-MAX_IMAGE_CHARS = 8 * 1024 * 1024
+MAX_IMAGE_CHARS = 12 * 1024 * 1024
 RESTART = "restart"
 """In the details of a worker's error: the browser is of no use any more."""
 
-PNG = b"\x89PNG\r\n\x1a\n"
+IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 class Browser(WorkerPool):
@@ -49,7 +50,7 @@ class Browser(WorkerPool):
         try:
             return await self.call(verb, request, timeout_s=timeout_s, grace_s=GRACE_S)
         except ToolError as error:
-            if error.details.pop(RESTART, False):
+            if error.details.pop(RESTART, False) or not self.running:
                 await self.end()
             raise
 
@@ -65,7 +66,8 @@ class Browser(WorkerPool):
 async def open_page(
     context: ToolContext, *, timeout_s: float = 60.0, **arguments: Any
 ) -> dict[str, Any]:
-    """Opens a URL."""
+    """Opens a URL: nothing but http and https, written in the one way that all read alike."""
+    parse_url(arguments["url"])
     return await context.host.service(Browser).ask("open", arguments, timeout_s)
 
 
@@ -85,17 +87,22 @@ async def screenshot(
     context: ToolContext, *, path: str | None = None, timeout_s: float = 30.0, **arguments: Any
 ) -> dict[str, Any]:
     """Takes a picture, attaches it, and writes it to a file where one is named."""
-    data = await _open_browser(context).ask("screenshot", arguments, timeout_s)
-    image = str(data.get("image"))
-    width, height = _size(image)
+    request = arguments | {"file": path is not None}
+    data = await _open_browser(context).ask("screenshot", request, timeout_s)
+    mime_type, image = _image(data.get("image"))
     saved = None
     if path is not None:
         written = await asyncio.to_thread(
-            write, context, path=path, content=image, mode="overwrite", encoding="base64"
+            write,
+            context,
+            path=path,
+            content=_image(data.get("file"))[1],
+            mode="overwrite",
+            encoding="base64",
         )
         saved = written["path"]
-    context.attach("image/png", image)
-    return {"url": data.get("url"), "width": width, "height": height, "path": saved}
+    context.attach(mime_type, image)
+    return {name: data.get(name) for name in ("url", "width", "height")} | {"path": saved}
 
 
 async def close(context: ToolContext) -> dict[str, Any]:
@@ -116,17 +123,15 @@ def _open_browser(context: ToolContext) -> Browser:
     return browser
 
 
-def _size(image: str) -> tuple[int, int]:
-    """Width and height of a PNG in base64. The worker is not trusted to have sent one."""
+def _image(text: Any) -> tuple[str, str]:
+    """Type and text of an image in base64. The worker is not trusted to have sent one."""
     try:
-        if len(image) > MAX_IMAGE_CHARS:
-            raise ValueError("no image")
-        data = base64.b64decode(image, validate=True)
-        if not data.startswith(PNG) or data[12:16] != b"IHDR":
-            raise ValueError("no PNG")
-    except (ValueError, binascii.Error):
+        if not isinstance(text, str) or len(text) > MAX_IMAGE_CHARS:
+            raise ValueError("too long, or no text")
+        data = base64.b64decode(text, validate=True)
+        return next(kind for magic, kind in IMAGES.items() if data.startswith(magic)), text
+    except (ValueError, binascii.Error, StopIteration):
         raise ToolError(ErrorCode.INTERNAL, "the browser gave no image") from None
-    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
 
 
 EXECUTORS = {

@@ -72,8 +72,7 @@ async def _act(session: Session, arguments: Arguments) -> dict[str, Any]:
 
 
 async def _screenshot(session: Session, arguments: Arguments) -> dict[str, Any]:
-    image = await picture.take(session, **arguments)
-    return {"url": session.url, "image": image}
+    return await picture.take(session, **arguments)
 
 
 _driver = Driver()

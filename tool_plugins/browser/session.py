@@ -1,7 +1,4 @@
-"""The browser and the page that is looked at: goes to pages, tells what is on them.
-
-A new tab becomes the current page; when it closes, the one before it does.
-"""
+"""The browser and the page that is looked at: goes to pages, tells what is on them."""
 
 import asyncio
 import re
@@ -14,30 +11,21 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     Error,
-    Frame,
     Locator,
     Page,
     Playwright,
-    Request,
     Response,
     async_playwright,
 )
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from tool_plugins.errors import ErrorCode, ToolError
-from tool_plugins.web.url import parse_url
 
 from . import failing, launching, reading
-from .arriving import Downloads
-from .notes import Notes
 from .places import Places
+from .watching import Watch
 
 WIDTH, HEIGHT = 1280, 800
-MAX_PAGES = 5
-ERROR_PAGE = "chrome-error:"
-ERROR_MS = 2000
-"""How long Chromium may take to show its page about an error."""
-
 MAX_URL_CHARS = 2000
 MAX_TITLE_CHARS = 300
 LOAD_S = 5.0
@@ -46,12 +34,15 @@ LOAD_S = 5.0
 QUIET_S = 0.25
 QUIET_AT_MOST_S = 3.0
 PAUSE_S = 0.05
+REACT_S = 2.0
 # Of the time of a call this much is kept for the snapshot at its end.
 RESERVE_S = 5.0
 RESERVE_SHARE = 0.25
 SNAPSHOT_TRIES = 3
-MAX_FOLLOWED = 500
-FOLLOWED = frozenset({"document", "fetch", "script", "stylesheet", "xhr"})
+ERROR_PAGE = "chrome-error:"
+ERROR_MS = 2000
+"""How long Chromium may take to show its page about an error."""
+
 _LEFT_MIDWAY = re.compile("navigat|context was destroyed|detached", re.IGNORECASE)
 T = TypeVar("T")
 
@@ -62,18 +53,13 @@ class Session:
     def __init__(
         self, playwright: Playwright, browser: Browser, context: BrowserContext, places: Places
     ) -> None:
-        self.notes = Notes()
-        self.deadline = 0.0
+        self.watch = Watch(context, places)
+        self.notes = self.watch.notes
         self._playwright = playwright
         self._browser = browser
         self._context = context
-        self._downloads = Downloads(places, self.notes)
-        self._pages: list[Page] = []
-        self._crashed = False
-        self._running: set[Request] = set()
-        self._status: int | None = None
-        self._answer: Response | None = None
-        self._failure: tuple[str, str] | None = None
+        self._deadline = 0.0
+        self._enough = 0.0
 
     @classmethod
     async def start(cls, places: Places) -> Self:
@@ -99,31 +85,30 @@ class Session:
                 details=dict(failing.RESTART),
             ) from error
         session = cls(playwright, browser, context, places)
-        session._listen()
         if warning:
             session.notes.add(warning)
         return session
 
     def begin(self, deadline: float) -> None:
-        """Prepares for a call that must end by `deadline`, a time of `time.monotonic`."""
-        self.deadline = deadline
-        self._failure = None
-        self._answer = None
-        if not self._browser.is_connected() or self._crashed:
+        """Prepares for a call that must end by `deadline`, a time of `time.monotonic`.
+
+        Raises:
+            ToolError: INTERNAL, the browser or its page has crashed meanwhile.
+        """
+        self._deadline = deadline
+        self._enough = deadline - min(RESERVE_S, (deadline - time.monotonic()) * RESERVE_SHARE)
+        self.watch.begin()
+        if not self._alive:
             raise failing.crashed()
 
     @property
-    def page(self) -> Page:
-        """The current page.
+    def _alive(self) -> bool:
+        return self._browser.is_connected() and not self.watch.crashed
 
-        Raises:
-            ToolError: NOT_FOUND, there is none; INTERNAL, it crashed.
-        """
-        if self._crashed:
-            raise failing.crashed()
-        if not self._pages:
-            raise failing.no_page()
-        return self._pages[-1]
+    @property
+    def page(self) -> Page:
+        """The current page, or a ToolError that says why there is none."""
+        return self.watch.page
 
     @property
     def url(self) -> str:
@@ -132,23 +117,21 @@ class Session:
 
     def left(self, *, reserve: bool = True) -> float:
         """Milliseconds of the call, less what the snapshot at its end may need."""
-        left = self.deadline - time.monotonic()
-        if reserve:
-            left -= min(RESERVE_S, left * RESERVE_SHARE)
-        return max(left, 0.001) * 1000
+        end = self._enough if reserve else self._deadline
+        return max(end - time.monotonic(), 0.001) * 1000
 
     async def visit(self, url: str) -> None:
         """Goes to a URL, and waits until the page can be used.
 
         Raises:
-            ToolError: it is no web page, or cannot be reached.
+            ToolError: it cannot be reached.
         """
-        parse_url(url)  # nothing but http and https, written in one way only
-        page = self._pages[-1] if self._pages else await self._context.new_page()
-        status, self._status = self._status, None
-        downloads = self._downloads.count
+        if not self.watch.pages:
+            await self._context.new_page()
+        status, self.watch.status = self.watch.status, None
+        downloads = self.watch.downloads.count
         try:
-            response = await page.goto(url, wait_until="commit", timeout=self.left())
+            response = await self._go(url)
         except PlaywrightTimeoutError:
             raise ToolError(
                 ErrorCode.TIMEOUT,
@@ -157,25 +140,38 @@ class Session:
             ) from None
         except Error as error:
             await self._no_visit(url, error, downloads)
-            self._status = status  # it was a download: the page is still the one before
+            self.watch.status = status  # it was a download: the page is still the one before
             return
-        self._status = response.status if response is not None else None
+        self.watch.status = response.status if response is not None else None
         await self.settle()
+
+    async def _go(self, url: str) -> Response | None:
+        try:
+            return await self.page.goto(url, wait_until="commit", timeout=self.left())
+        except PlaywrightTimeoutError:
+            raise
+        except Error as error:  # the page before was about to go elsewhere
+            if "interrupted by another navigation" not in str(error):
+                raise
+        await self._loaded("domcontentloaded", min(LOAD_S * 1000, self.left()))
+        return await self.page.goto(url, wait_until="commit", timeout=self.left())
 
     async def _no_visit(self, url: str, error: Error, downloads: int) -> None:
         text = str(error)
-        if self._crashed:
+        if not self._alive:
             raise failing.crashed() from None
         if "Download is starting" in text or "ERR_ABORTED" in text:
-            if await self._downloads.next_after(downloads, self.left() / 1000):
+            if await self.watch.downloads.next_after(downloads, self.left() / 1000):
                 return
             raise ToolError(ErrorCode.HTTP_ERROR, "the server sent no page") from None
         name = failing.net_error(text)
-        if not name and self._failure is not None:
-            url, name = self._failure
+        if not name and self.watch.failure is not None:
+            url, name = self.watch.failure
+        if not name:
+            raise self.failure(error) from None
         with suppress(Error):  # which would break into where one goes next
             await self.page.wait_for_url(f"{ERROR_PAGE}**", wait_until="commit", timeout=ERROR_MS)
-        raise await failing.unreachable(url, name or "ERR_FAILED", self.deadline) from None
+        raise await failing.unreachable(url, name, self._deadline) from None
 
     async def settle(self) -> None:
         """Waits until the page can be used and asks for nothing more, but not for long.
@@ -183,7 +179,6 @@ class Session:
         Raises:
             ToolError: it went to a page that cannot be reached.
         """
-        before = set(self._running)
         await asyncio.sleep(PAUSE_S)
         await self._loaded("domcontentloaded", self.left())
         await self._loaded("load", min(LOAD_S * 1000, self.left()))
@@ -191,7 +186,7 @@ class Session:
         quiet = time.monotonic()
         while time.monotonic() < end and time.monotonic() - quiet < QUIET_S:
             await asyncio.sleep(PAUSE_S)
-            if self._running - before:
+            if self.watch.busy:
                 quiet = time.monotonic()
         await self._loaded("domcontentloaded", min(LOAD_S * 1000, self.left()))
         await self._require_a_page()
@@ -202,18 +197,18 @@ class Session:
         except PlaywrightTimeoutError:
             self.notes.add("the page has not arrived completely")
         except Error:
-            if self._crashed:
+            if not self._alive:
                 raise failing.crashed() from None
 
     async def _require_a_page(self) -> None:
-        if self._answer is not None:
+        if self.watch.answer is not None:
             with suppress(Error):
-                refused = await failing.refused(self._answer)
+                refused = await failing.refused(self.watch.answer)
                 if refused is not None:
                     raise refused
-        if self._pages and self._pages[-1].url.startswith(ERROR_PAGE):
-            url, name = self._failure or ("", "ERR_FAILED")
-            raise await failing.unreachable(url, name, self.deadline)
+        if self.watch.pages and self.page.url.startswith(ERROR_PAGE):
+            url, name = self.watch.failure or ("", "ERR_FAILED")
+            raise await failing.unreachable(url, name, self._deadline)
 
     async def report(
         self,
@@ -224,8 +219,9 @@ class Session:
         query: str | None = None,
     ) -> dict[str, Any]:
         """The fields of a `PageResult`."""
-        if not self._pages and self.notes:
-            return self._nothing()
+        if not self.watch.pages and self.notes:
+            notes = self.notes.take()
+            return {"url": "about:blank", "snapshot": "", "total_chars": 0, "notes": notes}
         text = await self.text()
         if ref is not None:
             found = reading.below(text, ref)
@@ -240,7 +236,7 @@ class Session:
         return {
             "url": self.url,
             "title": reading.clean_line(await self.asked(self.page.title()), MAX_TITLE_CHARS),
-            "status": self._status,
+            "status": self.watch.status,
             "snapshot": part.text,
             "offset": part.offset,
             "total_chars": part.total,
@@ -248,9 +244,6 @@ class Session:
             "truncated": part.next_offset is not None,
             "notes": self.notes.take(),
         }
-
-    def _nothing(self) -> dict[str, Any]:
-        return {"url": "about:blank", "snapshot": "", "total_chars": 0, "notes": self.notes.take()}
 
     async def text(self) -> str:
         """The snapshot of the whole page."""
@@ -276,10 +269,10 @@ class Session:
         except (TimeoutError, PlaywrightTimeoutError):
             raise failing.stuck("the page does not react") from None
 
-    async def reacts(self, within_s: float = 2.0) -> bool:
+    async def reacts(self) -> bool:
         """Whether the page still does anything."""
         with suppress(Error, TimeoutError):
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(REACT_S):
                 await self.page.evaluate("1")
             return True
         return False
@@ -295,81 +288,22 @@ class Session:
             if await self.asked(locator.count()):
                 return locator
         except Error as error:
-            if self._crashed or not self._browser.is_connected():
+            if not self._alive:
                 raise self.failure(error) from None
         raise unknown_ref(ref)
 
     async def close_tab(self) -> bool:
         """Closes the current page if another is open behind it; False if there is none."""
-        if len(self._pages) < 2:
+        if len(self.watch.pages) < 2:
             return False
-        await self.asked(self._pages[-1].close())
+        await self.asked(self.page.close())
         return True
 
     def failure(self, error: Error) -> ToolError:
         """What to tell of something that playwright could not do."""
-        if self._crashed or not self._browser.is_connected():
+        if not self._alive:
             return failing.crashed()
         return ToolError(ErrorCode.INTERNAL, failing.first_line(str(error)))
-
-    def _listen(self) -> None:
-        context = self._context
-        context.on("page", self._page_opened)
-        context.on("dialog", self.notes.dismiss)
-        context.on("weberror", self.notes.page_error)
-        context.on("request", self._request_began)
-        context.on("requestfinished", self._request_ended)
-        context.on("requestfailed", self._request_failed)
-        context.on("response", self._answered)
-
-    async def _page_opened(self, page: Page) -> None:
-        if self._pages:
-            self.notes.add("a new tab opened and is the current page; back closes it")
-        self._pages.append(page)
-        page.on("close", self._page_closed)
-        page.on("crash", self._page_crashed)
-        page.on("download", self._downloads.receive)
-        page.on("framenavigated", self._went_on)
-        if len(self._pages) > MAX_PAGES:
-            self.notes.add(f"a tab was closed: there were more than {MAX_PAGES}")
-            with suppress(Error):
-                await self._pages[1].close()
-
-    def _page_closed(self, page: Page) -> None:
-        if page in self._pages:
-            self._pages.remove(page)
-
-    def _page_crashed(self, _page: Page) -> None:
-        self._crashed = True
-
-    def _went_on(self, frame: Frame) -> None:
-        if self._pages and frame == self._pages[-1].main_frame:
-            self._running.clear()
-
-    def _request_began(self, request: Request) -> None:
-        if request.resource_type in FOLLOWED and len(self._running) < MAX_FOLLOWED:
-            self._running.add(request)
-
-    def _request_ended(self, request: Request) -> None:
-        self._running.discard(request)
-
-    def _request_failed(self, request: Request) -> None:
-        self._running.discard(request)
-        if self._is_page(request):
-            self._failure = (request.url, failing.net_error(f"net::{request.failure}"))
-
-    def _answered(self, response: Response) -> None:
-        if self._is_page(response.request):
-            self._status, self._answer = response.status, response
-
-    def _is_page(self, request: Request) -> bool:
-        """Whether it is for the document of the current page."""
-        if not request.is_navigation_request():
-            return False
-        try:
-            return bool(self._pages) and request.frame == self._pages[-1].main_frame
-        except Error:  # of a tab that is only being made
-            return False
 
 
 def unknown_ref(ref: str) -> ToolError:
