@@ -125,7 +125,7 @@ async def _no_option(session: Session, ref: str | None, element: Locator) -> Too
 
 
 async def _impossible(session: Session, error: Error) -> ToolError:
-    failure = session.failure(error)
+    failure = await session.failure(error)
     if failure.details:
         return failure
     if failing.net_error(str(error)):  # of back, forward and reload

@@ -54,10 +54,10 @@ def stuck(message: str) -> ToolError:
 def crashed() -> ToolError:
     """The page is gone; so is the browser, for a fresh one."""
     limit = memory_mb()
-    room = f" The sandbox has {limit} MB of memory." if limit else ""
+    room = f" (the sandbox has {limit} MB)" if limit else ""
     return ToolError(
         ErrorCode.INTERNAL,
-        f"the page crashed, most likely for want of memory.{room}",
+        f"the page crashed, most likely for want of memory{room}",
         hint="the browser was closed; open a smaller page, or use web_fetch",
         details=dict(RESTART),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.processes import list_processes
 
 from .places import Places
 
@@ -27,6 +28,7 @@ PROGRAMS = ("/usr/lib/chromium/chromium-headless-shell", "/usr/bin/chromium")
 CERTUTIL_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 60.0
 MAX_CERTIFICATES = 50
+MOST_LIKELY = "1000"  # of being killed when memory runs out
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # A dev server in the sandbox is reached without the proxy. Chromium's own list of what is local has
 # link-local addresses, such as those of clouds' metadata, so it is taken away first.
@@ -103,6 +105,28 @@ async def launch(playwright: "Playwright", places: Places) -> "Browser":
         downloads_path=str(places.arriving),
         timeout=START_TIMEOUT_S * 1000,
     )
+
+
+def put_first_in_line() -> None:
+    """Lets the kernel take the browser's processes first where memory runs out.
+
+    Without one of its pages it can be asked what happened; without its driver it cannot. What it
+    starts later has it from them.
+    """
+    parents = {entry.pid: entry.parent for entry in list_processes()}
+    browsers = os.path.realpath(program())
+    for pid in parents:
+        with suppress(OSError):
+            if _descends(pid, parents) and os.readlink(f"/proc/{pid}/exe") == browsers:
+                Path(f"/proc/{pid}/oom_score_adj").write_text(MOST_LIKELY)
+
+
+def _descends(pid: int, parents: Mapping[int, int]) -> bool:
+    while pid in parents:
+        pid = parents[pid]
+        if pid == os.getpid():
+            return True
+    return False
 
 
 def prepare(places: Places, environment: Mapping[str, str] = os.environ) -> str:

@@ -43,7 +43,7 @@ async def take(
     except PlaywrightTimeoutError:
         raise ToolError(ErrorCode.TIMEOUT, "the picture was not ready in time") from None
     except Error as error:
-        raise session.failure(error) from None
+        raise await session.failure(error) from None
 
 
 async def _take(session: Session, clip: Clip, file: bool) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Driver:
         try:
             async with asyncio.timeout_at(deadline):
                 session = await self._opened(places)
-                session.begin(deadline)
+                await session.begin(deadline)
                 return await work(session, arguments)
         except TimeoutError:
             raise stuck(f"the browser did not answer within {seconds:g} seconds") from None

@@ -74,6 +74,7 @@ class Session:
         try:
             playwright = await async_playwright().start()
             browser = await launching.launch(playwright, places)
+            launching.put_first_in_line()
             context = await browser.new_context(
                 viewport={"width": WIDTH, "height": HEIGHT}, accept_downloads=True
             )
@@ -89,7 +90,7 @@ class Session:
             session.notes.add(warning)
         return session
 
-    def begin(self, deadline: float) -> None:
+    async def begin(self, deadline: float) -> None:
         """Prepares for a call that must end by `deadline`, a time of `time.monotonic`.
 
         Raises:
@@ -98,12 +99,18 @@ class Session:
         self._deadline = deadline
         self._enough = deadline - min(RESERVE_S, (deadline - time.monotonic()) * RESERVE_SHARE)
         self.watch.begin()
-        if not self._alive:
+        if not await self._alive():
             raise failing.crashed()
 
-    @property
-    def _alive(self) -> bool:
-        return self._browser.is_connected() and not self.watch.crashed
+    async def _alive(self) -> bool:
+        """Whether the page, the browser and its driver are all there."""
+        if self.watch.crashed or not self._browser.is_connected():
+            return False
+        with suppress(Error, TimeoutError):
+            async with asyncio.timeout(REACT_S):
+                await self._context.cookies("http://localhost/")
+            return True
+        return False
 
     @property
     def page(self) -> Page:
@@ -158,7 +165,7 @@ class Session:
 
     async def _no_visit(self, url: str, error: Error, downloads: int) -> None:
         text = str(error)
-        if not self._alive:
+        if not await self._alive():
             raise failing.crashed() from None
         if "Download is starting" in text or "ERR_ABORTED" in text:
             if await self.watch.downloads.next_after(downloads, self.left() / 1000):
@@ -168,7 +175,7 @@ class Session:
         if not name and self.watch.failure is not None:
             url, name = self.watch.failure
         if not name:
-            raise self.failure(error) from None
+            raise await self.failure(error) from None
         with suppress(Error):  # which would break into where one goes next
             await self.page.wait_for_url(f"{ERROR_PAGE}**", wait_until="commit", timeout=ERROR_MS)
         raise await failing.unreachable(url, name, self._deadline) from None
@@ -197,7 +204,7 @@ class Session:
         except PlaywrightTimeoutError:
             self.notes.add("the page has not arrived completely")
         except Error:
-            if not self._alive:
+            if not await self._alive():
                 raise failing.crashed() from None
 
     async def _require_a_page(self) -> None:
@@ -253,7 +260,7 @@ class Session:
                 return reading.clean(await self.asked(taken))
             except Error as error:
                 if not left or not _LEFT_MIDWAY.search(str(error)):
-                    raise self.failure(error) from None
+                    raise await self.failure(error) from None
             await self._loaded("domcontentloaded", min(LOAD_S * 1000, self.left()))
         raise AssertionError("the last try returns or raises")
 
@@ -288,8 +295,8 @@ class Session:
             if await self.asked(locator.count()):
                 return locator
         except Error as error:
-            if not self._alive:
-                raise self.failure(error) from None
+            if not await self._alive():
+                raise await self.failure(error) from None
         raise unknown_ref(ref)
 
     async def close_tab(self) -> bool:
@@ -299,9 +306,9 @@ class Session:
         await self.asked(self.page.close())
         return True
 
-    def failure(self, error: Error) -> ToolError:
+    async def failure(self, error: Error) -> ToolError:
         """What to tell of something that playwright could not do."""
-        if not self._alive:
+        if not await self._alive():
             return failing.crashed()
         return ToolError(ErrorCode.INTERNAL, failing.first_line(str(error)))
 
