@@ -25,7 +25,7 @@ from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
-PLUGINS = ("filesystem", "terminal", "web")
+PLUGINS = ("filesystem", "terminal", "web", "document")
 OPTIONAL = {"browser": "playwright"}
 """Plugins of an image flavour, by the library that is there where they can work."""
 
