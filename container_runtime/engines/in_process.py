@@ -112,13 +112,21 @@ class InProcessContainer(Container):
 
 
 class InProcessEngine(Engine):
-    """Keeps its containers in memory: they end with this object's last use, or the process."""
+    """Keeps its containers in memory: they end with this object's last use, or the process.
+
+    Has no image: `image` and `flavour` mean nothing here, and a browser is the one of this machine.
+    """
 
     name = "in_process"
     isolates = False
 
     def __init__(
-        self, *, state_dir: Path, image: str | None = None, executors: Executors | None = None
+        self,
+        *,
+        state_dir: Path,
+        image: str | None = None,
+        flavour: str = "default",
+        executors: Executors | None = None,
     ) -> None:
         self._folder = Path(state_dir) / "in_process"
         self._executors = executors
