@@ -157,6 +157,8 @@ class _Flow:
         self.failure: OSError | None = None
         self._loop = asyncio.get_running_loop()
         self._source, self._sink = source, sink
+        # Numbers: an event loop of asyncio writes out a socket's addresses to look it up.
+        self._from, self._to = source.fileno(), sink.fileno()
         self._count = count
         self._passes_end = passes_end
         self._waits_for: Literal["source", "sink"] | None = None
@@ -171,9 +173,9 @@ class _Flow:
         return self._pipe is not None
 
     def start(self, relay: _Relay) -> None:
-        """Begins to wait for the source."""
+        """Moves what is there already, and waits for more."""
         self._relay = relay
-        self._wait_for("source")
+        self._ready()
 
     def stop(self) -> None:
         """Waits for nothing any more; what was on its way is lost."""
@@ -200,14 +202,14 @@ class _Flow:
         if what == self._waits_for:
             return
         if self._waits_for == "source":
-            self._loop.remove_reader(self._source)
+            self._loop.remove_reader(self._from)
         elif self._waits_for == "sink":
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._to)
         self._waits_for = what
         if what == "source":
-            self._loop.add_reader(self._source, self._ready)
+            self._loop.add_reader(self._from, self._ready)
         elif what == "sink":
-            self._loop.add_writer(self._sink, self._ready)
+            self._loop.add_writer(self._to, self._ready)
 
     def _ready(self) -> None:
         try:
@@ -248,7 +250,7 @@ class _Flow:
         try:
             if self._bulk and (pipe := self._open_pipe()):
                 try:
-                    return pipe.fill(self._source)
+                    return pipe.fill(self._from)
                 except OSError as exc:
                     self._check_refusal(exc)
             data = self._source.recv(PIECE_BYTES)
@@ -295,7 +297,7 @@ class _Flow:
     def _send(self) -> int:
         if self._pipe is not None and self._pipe.filled:
             try:
-                return self._pipe.drain(self._sink)
+                return self._pipe.drain(self._to)
             except OSError as exc:
                 self._check_refusal(exc)
                 self._data = memoryview(self._pipe.read())
@@ -329,14 +331,14 @@ class _Pipe:
         except OSError:  # this user has many large ones already
             self.size = fcntl.fcntl(self._writer, fcntl.F_GETPIPE_SZ)
 
-    def fill(self, source: socket.socket) -> int:
+    def fill(self, source: int) -> int:
         """Moves what the source has, as much as has room: the bytes moved, 0 at its end."""
-        self.filled = os.splice(source.fileno(), self._writer, self.size, flags=SPLICE_FLAGS)
+        self.filled = os.splice(source, self._writer, self.size, flags=SPLICE_FLAGS)
         return self.filled
 
-    def drain(self, sink: socket.socket) -> int:
+    def drain(self, sink: int) -> int:
         """Moves to the sink what it has room for: the bytes moved."""
-        sent = os.splice(self._reader, sink.fileno(), self.filled, flags=SPLICE_FLAGS)
+        sent = os.splice(self._reader, sink, self.filled, flags=SPLICE_FLAGS)
         self.filled -= sent
         return sent
 

@@ -193,15 +193,18 @@ async def connect(path: str) -> socket.socket:
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.setblocking(False)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CONNECT_TIMEOUT_S
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            while True:
-                try:
-                    made.connect(path)
-                    return made
-                except BlockingIOError:
-                    # The listener's queue is full. No event tells when it no longer is.
-                    await asyncio.sleep(CONNECT_AGAIN_S)
+        while True:
+            try:
+                made.connect(path)
+                return made
+            except BlockingIOError:
+                # The listener's queue is full. No event tells when it no longer is.
+                if loop.time() > until:
+                    raise
+                await asyncio.sleep(CONNECT_AGAIN_S)
     except BaseException:
         made.close()
         raise
