@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sandbox_sdk import SandboxGroup
 
-from . import actions, databases, imports, lifecycle, load, mcp_call, memory
+from . import actions, databases, egress, imports, lifecycle, load, mcp_call, memory
 from .budget import Row, table
 
 Group = Callable[[SandboxGroup], Awaitable[list[Row]]]
@@ -22,6 +22,7 @@ GROUPS: dict[str, Group] = {
     "load": load.rows,
     "memory": memory.rows,
     "databases": databases.rows,
+    "egress": egress.rows,
 }
 NOT_YET = "Not measured: claiming a warm sandbox, because there is no warm pool yet."
 
