@@ -10,6 +10,7 @@ from .charset import decode as decode_text
 from .charset import looks_binary
 from .client import Answer
 from .coding import decode
+from .invisible import one_line
 from .wire import Deadline
 
 READ_BYTES = 32 * 1024
@@ -64,5 +65,4 @@ def _excerpt(answer: Answer) -> str:
     text = decode_text(start, answer.charset, markup=True)
     if "html" in answer.content_type:
         text = _TAG.sub(" ", _SILENT.sub(" ", text))
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return words if len(words) <= EXCERPT_CHARS else f"{words[:EXCERPT_CHARS]}…"
+    return one_line(text, EXCERPT_CHARS)

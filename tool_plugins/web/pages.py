@@ -23,6 +23,7 @@ class Fetched:
     title: str
     content: str
     links: list[tuple[str, str]]
+    note: str
     fetched_at: str
 
 

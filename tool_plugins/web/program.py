@@ -15,11 +15,13 @@ from tool_plugins.filesystem.errors import path_errors
 from tool_plugins.filesystem.writing import write_all
 
 from .charset import decode as decode_text
-from .charset import find_charset, looks_binary
+from .charset import looks_binary
 from .client import Answer, Request, ask
 from .coding import MAX_BODY_BYTES, decode
 from .content import Kind, expect, file_name, find_kind, read_all, unsupported
+from .convert import Page, convert
 from .failing import http_error
+from .invisible import visible, well_formed
 from .links import absolute_links
 from .pages import Fetched, Pages
 from .robots import Robots, wanted
@@ -61,41 +63,42 @@ def _load(request: Request, mode: str, deadline: Deadline) -> Fetched:
         expected = expect(answer)
         body = read_all(answer)
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
-    title, content, links = _convert(answer, find_kind(answer, expected, body), body, mode)
+    page = _convert(answer, find_kind(answer, expected, body), body, mode)
     return Fetched(
-        str(answer.url), answer.status, answer.content_type, title, content, links, fetched_at
+        final_url=str(answer.url),
+        status=answer.status,
+        content_type=answer.content_type,
+        title=page.title,
+        content=page.content,
+        links=absolute_links(page.links, answer.url),
+        note=page.note,
+        fetched_at=fetched_at,
     )
 
 
-def _convert(
-    answer: Answer, kind: Kind, body: bytes, mode: str
-) -> tuple[str, str, list[tuple[str, str]]]:
-    """Title, text and links."""
+def _convert(answer: Answer, kind: Kind, body: bytes, mode: Any) -> Page:
     if kind == "document":
         return _document(answer, body, mode)
-    if kind != "html" or mode == "raw":
-        markup = kind == "html" or answer.content_type.endswith("xml")
-        return "", decode_text(body, answer.charset, markup=markup), []
-    from .convert import convert  # with the libraries it needs, for those who need it
-
-    page = convert(
-        body,
-        content_type=answer.content_type or "text/html",
-        charset=find_charset(body, answer.charset, markup=True),
-        url=str(answer.url),
-        mode=mode,
+    if kind != "html":
+        text = decode_text(body, answer.charset, markup=answer.content_type.endswith("xml"))
+        return Page("", well_formed(text) if mode == "raw" else visible(text))
+    return convert(
+        body, content_type="text/html", charset=answer.charset, url=str(answer.url), mode=mode
     )
-    return page.title, page.content, absolute_links(page.links, answer.url)
 
 
-def _document(answer: Answer, body: bytes, mode: str) -> tuple[str, str, list[tuple[str, str]]]:
+def _document(answer: Answer, body: bytes, mode: str) -> Page:
     if mode == "raw":
         raise unsupported(answer, f"is {answer.content_type[:100]!r}")
-    from tool_plugins.document.convert import convert
+    from tool_plugins.document.convert import convert as convert_document
 
-    given = answer.content_type
-    converted = convert(io.BytesIO(body), pages=None, content_type=given, name=file_name(answer))
-    return converted.title, converted.content, []
+    converted = convert_document(
+        io.BytesIO(body),
+        pages=None,
+        content_type=answer.content_type,
+        name=file_name(answer),
+    )
+    return Page(converted.title, converted.content)
 
 
 def _piece(page: Fetched, args: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +124,7 @@ def _piece(page: Fetched, args: dict[str, Any]) -> dict[str, Any]:
         "next_offset": end if end < total else None,
         "truncated": end < total,
         "links": links,
+        "note": page.note,
         "fetched_at": page.fetched_at,
     }
 

@@ -15,8 +15,8 @@ class Link(Result):
 class FetchResult(Result):
     """A page, or a piece of one. Characters are counted in the converted content.
 
-    `final_url` is where the redirects ended. `next_offset` is None at the end. `fetched_at` is UTC
-    in ISO 8601.
+    `final_url` is where the redirects ended. `next_offset` is None at the end. `note` says what to
+    know about the conversion, if there is something. `fetched_at` is UTC in ISO 8601.
     """
 
     url: str
@@ -30,6 +30,7 @@ class FetchResult(Result):
     next_offset: int | None = None
     truncated: bool = False
     links: list[Link] = []
+    note: str = ""
     fetched_at: str
 
 
