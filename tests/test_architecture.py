@@ -14,6 +14,7 @@ FLOORS = ["tool_plugins", "container_runtime", "sandbox_sdk", "mcp_server"]
 
 # A library enters at its door and nowhere else.
 DOORS: dict[str, tuple[str, ...]] = {
+    "charset_normalizer": ("tool_plugins.web.charset",),
     "docker": ("container_runtime.engines.docker",),
     "h11": ("sandbox_sdk.egress",),
     "httptools": ("container_runtime.wire",),
@@ -31,7 +32,15 @@ DOORS: dict[str, tuple[str, ...]] = {
 
 # What is copied into the image: it finds the standard library and the action server's wheels.
 INSIDE = ("container_runtime.archive", "container_runtime.relay", "container_runtime.server")
-INSIDE_MAY_IMPORT = {"anyio", "playwright", "starlette", "uvicorn", "uvloop", "watchfiles"}
+INSIDE_MAY_IMPORT = {
+    "anyio",
+    "charset_normalizer",
+    "playwright",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "watchfiles",
+}
 HOST_ONLY = ("definition", "arguments", "results")
 HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.registry"}
 
