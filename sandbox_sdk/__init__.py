@@ -8,7 +8,7 @@
 Never speaks MCP. Importing it starts nothing and loads no database or container library.
 """
 
-from importlib import import_module
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from container_runtime.connection import FolderResult, UploadResult
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         DatabaseLimits,
         TableAccess,
     )
-    from .egress.decision import EgressDecision, Reason
+    from .egress.decision import EgressDecision
     from .egress.policy import EgressLimits, EgressPolicy, EgressRule, HeaderInjection
     from .search.provider import SearchProvider
 
@@ -104,7 +104,6 @@ __all__ = (
     "ProgressEvent",
     "ProtocolError",
     "QuotaError",
-    "Reason",
     "Recovered",
     "Sandbox",
     "SandboxError",
@@ -134,7 +133,6 @@ _LAZY = {
     "EgressPolicy": "egress.policy",
     "EgressRule": "egress.policy",
     "HeaderInjection": "egress.policy",
-    "Reason": "egress.decision",
     "SearchProvider": "search.provider",
 }
 
@@ -144,5 +142,5 @@ def __getattr__(name: str) -> Any:
     none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LAZY.get(name, 'databases.access')}", __name__)
+    module = importlib.import_module(f".{_LAZY.get(name, 'databases.access')}", __name__)
     return getattr(module, name)

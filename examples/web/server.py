@@ -89,7 +89,7 @@ class Web:
         return f"{scheme}://{host}:{port}{path}"
 
     def route(self, path: str, answer: Route) -> None:
-        """Answers a path, for every method, name and server."""
+        """Answers a path, for every method, name and server; with "/" at its end all below it."""
         self._routes[path] = answer
 
     def text(self, path: str, body: str, content_type: str = "text/html; charset=utf-8") -> None:
@@ -105,7 +105,9 @@ class Web:
     def answer(self, request: Request) -> Answer:
         """What a request gets."""
         self.seen.append(request)
-        route = self._routes.get(request.path)
+        below = (path for path in self._routes if path.endswith("/") and len(path) > 1)
+        above = next((path for path in below if request.path.startswith(path)), "")
+        route = self._routes.get(request.path) or self._routes.get(above)
         return Answer(b"nothing here", status=404) if route is None else route(request)
 
     def _context(self) -> ssl.SSLContext:

@@ -29,7 +29,7 @@ MAX_LINKS_LOOKED_AT = 2000
 
 _GONE = (
     *("script", "style", "noscript", "template", "svg", "canvas", "audio", "video", "object"),
-    *("embed", "iframe", "applet", "datalist", "head", "title"),
+    *("embed", "iframe", "applet", "datalist", "title"),
 )
 _HIDDEN = "is-hidden"
 _VOID_NAMES = "area base br col embed frame hr img input link meta param source track wbr"

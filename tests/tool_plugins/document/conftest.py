@@ -38,8 +38,8 @@ class Tools:
 
 @pytest.fixture
 async def documents(host: Host) -> AsyncIterator[Tools]:
-    """The tool. Afterwards as many descriptors are open as before."""
+    """The tool. Afterwards no more descriptors are open than before."""
     before = len(os.listdir("/proc/self/fd"))
     yield Tools(host)
     await host.aclose()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
