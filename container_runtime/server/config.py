@@ -17,7 +17,8 @@ DEFAULT_SOCKET = "/run/sandbox/control/action.sock"
 TAG_BASE = 2_100_000_000
 PREFIX = "SANDBOX_"
 AGENT_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    # What pip installs for the user comes last, so that it hides no program of the image.
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/workspace/.local/bin",
     "LANG": "C.UTF-8",
     "TERM": "dumb",
     "PAGER": "cat",
@@ -25,6 +26,9 @@ AGENT_ENVIRONMENT = {
     "EDITOR": "true",
     "GIT_TERMINAL_PROMPT": "0",
     "DEBIAN_FRONTEND": "noninteractive",
+    # The packages of the system are read-only, so there is nothing for pip to break.
+    "PIP_BREAK_SYSTEM_PACKAGES": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
 }
 
 

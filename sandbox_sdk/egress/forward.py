@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import h11
 
+from .answer import read_answer
 from .connection import Connection, EndedError
 from .decision import Reason
 from .gate import Gate
@@ -131,7 +132,7 @@ class _Exchange:
     async def _first(self) -> bytes:
         first = b""
         with suppress(OSError):
-            first = await self._link.receive()
+            first = await read_answer(self._link.receive)
         if not first:
             message = f"{self._connection.entry.host!r} closed the connection without an answer"
             raise RefusedError(Reason.UNREACHABLE, message)
