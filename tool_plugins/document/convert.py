@@ -1,4 +1,7 @@
-"""Turns documents into Markdown. Reads only the file it is given: no macro, link or entity of it."""
+"""Turns documents into Markdown.
+
+Reads the file it is given and nothing else: no macro is run, no link followed, no entity expanded.
+"""
 
 import re
 from dataclasses import dataclass
@@ -50,8 +53,8 @@ def convert(
 ) -> Converted:
     """The document in `file`, which can be sought. What it is follows from its bytes.
 
-    `pages` selects pages of a PDF or sheets of an XLSX file: '3' or '2-5'. `content_type` and
-    `name` decide only whether text without a beginning of its own is HTML.
+    `pages` selects pages of a PDF or sheets of an XLSX file, as `selected` says. `content_type`
+    and `name` decide only whether text without a beginning of its own is HTML.
 
     Raises:
         ToolError: UNSUPPORTED_CONTENT, it is no such document, damaged or encrypted; TOO_LARGE;
@@ -139,6 +142,8 @@ def _convert_html(file: BinaryIO) -> Converted:
 def selected(pages: str | None, count: int, what: str) -> range:
     """The numbers of pages or sheets, from 1, that `pages` selects among `count`.
 
+    A range may reach beyond the last; it must begin with one that is there.
+
     Raises:
         ToolError: INVALID_ARGUMENT, there are not so many.
     """
@@ -150,10 +155,10 @@ def selected(pages: str | None, count: int, what: str) -> range:
     chosen = range(int(first[:9]), int((last or first)[:9]) + 1)
     if not chosen or chosen[0] < 1:
         raise _no_pages(f"pages is {pages[:40]!r}, which selects nothing", count, what)
-    if chosen[-1] > count:
+    if chosen[0] > count:
         has = f"{count} {what}" + ("s" if count != 1 else "")
         raise _no_pages(f"pages is {pages[:40]!r}, and the document has {has}", count, what)
-    return chosen
+    return range(chosen[0], min(chosen[-1], count) + 1)
 
 
 def _no_pages(message: str, count: int, what: str) -> ToolError:

@@ -9,14 +9,17 @@ from tool_plugins.errors import ToolError
 from .convert import MAX_CONTENT_CHARS, Converted, damaged, with_note
 from .package import checked, title_of
 
-MAX_XML_BYTES = 12 * 1024 * 1024
+MAX_XML_BYTES = 10 * 1024 * 1024
 """What mammoth makes of XML in memory is about twenty times its size."""
 
 _WORD = (
     "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
     "http://purl.oclc.org/ooxml/wordprocessingml/main",
 )
-_READ = ("word/", "_rels/", "[Content_Types].xml", "docProps/core.xml")
+_READ = (
+    *("[Content_Types].xml", "_rels/", "docProps/core.xml", "word/_rels/", "word/document"),
+    *("word/styles", "word/numbering", "word/footnotes", "word/endnotes", "word/comments"),
+)
 _STYLES = """
 p[style-name='Title'] => h1:fresh
 p[style-name='Subtitle'] => h2:fresh
@@ -42,40 +45,70 @@ def convert_docx(file: BinaryIO) -> Converted:
 
 
 def _copied(file: BinaryIO) -> BinaryIO:
-    """The XML of the document in an archive of its own, once it was found to be harmless."""
+    """The XML of the document in an archive of its own, harmless and without hidden text."""
     parts: dict[str, bytearray] = {}
-    sizes = {}
     for name, piece in checked(file, "DOCX", MAX_XML_BYTES):
-        if name.startswith(_READ) and not name.startswith(("word/media/", "word/theme/")):
-            part = parts.setdefault(name, bytearray())
-            # Pieces overlap.
-            part += piece[sizes.get(name, 0) :]
-            sizes[name] = min(len(piece), 128)
+        if name.startswith(_READ):
+            parts.setdefault(name, bytearray()).extend(piece)
+    hiding = _hiding_styles(bytes(parts.get("word/styles.xml", b"")))
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, _without_hidden(bytes(part)))
+        for name in list(parts):
+            archive.writestr(name, _without_hidden(bytes(parts.pop(name)), hiding))
     copy.seek(0)
     return copy
 
 
-def _without_hidden(part: bytes) -> bytes:
-    """A part without the text that Word does not show."""
-    if b"anish" not in part:
-        return part
+def _parsed(part: bytes) -> Any:
     from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - it has no types
 
     try:
-        root = etree.fromstring(part, etree.XMLParser(resolve_entities=False, no_network=True))
+        return etree.fromstring(part, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as exc:
         raise damaged("DOCX", str(exc)) from None
-    for word in _WORD:
-        for mark in list(root.iter(f"{{{word}}}vanish", f"{{{word}}}specVanish")):
-            run = mark.getparent() and mark.getparent().getparent()
-            shown = mark.get(f"{{{word}}}val") in ("0", "false", "off", "none")
-            if run is not None and run.tag == f"{{{word}}}r" and not shown:
-                run.getparent().remove(run)
+
+
+def _written(root: Any) -> bytes:
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - it has no types
+
     return etree.tostring(root)
+
+
+def _is_on(mark: Any, word: str) -> bool:
+    return mark.get(f"{{{word}}}val", "1") not in ("0", "false", "off")
+
+
+def _hiding_styles(styles: bytes) -> set[str]:
+    """Ids of the styles whose text Word does not show."""
+    if b"vanish" not in styles:
+        return set()
+    return {
+        style.get(f"{{{word}}}styleId", "")
+        for word in _WORD
+        for style in _parsed(styles).iter(f"{{{word}}}style")
+        if any(_is_on(mark, word) for mark in style.iter(f"{{{word}}}vanish"))
+    }
+
+
+def _without_hidden(part: bytes, hiding: set[str]) -> bytes:
+    """A part without the text that Word does not show."""
+    if b"vanish" not in part and not hiding:
+        return part
+    root = _parsed(part)
+    for word in _WORD:
+        of = f"{{{word}}}".__add__
+        for run in list(root.iter(of("r"))):
+            marks = [*run.iterfind(f"{of('rPr')}/{of('vanish')}")]
+            style = run.find(f"{of('rPr')}/{of('rStyle')}")
+            styled = style is not None and style.get(of("val")) in hiding
+            shown = any(not _is_on(mark, word) for mark in marks)
+            if (marks or styled) and not shown:
+                run.getparent().remove(run)
+        for style in list(root.iter(of("pStyle"))):
+            paragraph = style.getparent().getparent()
+            if style.get(of("val")) in hiding and paragraph.tag == of("p"):
+                paragraph.getparent().remove(paragraph)
+    return _written(root)
 
 
 def _html(file: BinaryIO) -> str:

@@ -6,6 +6,7 @@ Nothing is unpacked that is larger than it may be, and no part may declare entit
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Literal
@@ -22,13 +23,15 @@ _KINDS = {
     "ppt/presentation.xml": "a PowerPoint file (.pptx)",
     "Index/Document.iwa": "a file of Apple iWork",
 }
+# Some programs number the main part.
+_MAIN = re.compile(r"(word/document\d*\.xml)|xl/workbook\d*\.xml")
 _XML = (".xml", ".rels", ".vml")
 _DECLARATIONS = re.compile(
     b"<!(?:DOCTYPE|ENTITY)|"
     + b"|".join(re.escape("<!DOCTYPE".encode(f"utf-16-{e}")) for e in ("le", "be")),
     re.IGNORECASE,
 )
-_OVERLAP_BYTES = 128
+_OVERLAP_BYTES = 32
 
 
 def find_package(file: BinaryIO) -> Literal["docx", "xlsx"]:
@@ -39,10 +42,9 @@ def find_package(file: BinaryIO) -> Literal["docx", "xlsx"]:
     """
     with opened(file, "ZIP") as archive:
         names = set(archive.namelist())
-        if "word/document.xml" in names:
-            return "docx"
-        if "xl/workbook.xml" in names:
-            return "xlsx"
+        for name in names:
+            if found := _MAIN.fullmatch(name):
+                return "docx" if found[1] else "xlsx"
         kind = next((what for name, what in _KINDS.items() if name in names), "")
         if not kind and "mimetype" in names:
             kind = _by_mimetype(archive)
@@ -69,25 +71,24 @@ def opened(file: BinaryIO, what: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             if len(archive.infolist()) > MAX_PARTS:
-                raise _too_large(what, f"has more than {MAX_PARTS} parts")
+                raise too_large(what, f"has more than {MAX_PARTS} parts")
             yield archive
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as exc:
         raise damaged(what, str(exc)) from None
 
 
 def checked(file: BinaryIO, what: str, max_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Every piece of every XML part, by name, while it is found to be harmless.
-
-    A piece begins with the end of the one before it, `_OVERLAP_BYTES` at most.
+    """Every XML part in pieces, each with the part's name, while it is found to be harmless.
 
     Raises:
         ToolError: TOO_LARGE, the parts are more than `max_bytes` unpacked, by what they say or by
             what they are; UNSUPPORTED_CONTENT, one is encrypted, damaged or declares entities.
     """
+    too_much = f"holds more than {max_bytes} bytes of XML"
     with opened(file, what) as archive:
         parts = [part for part in archive.infolist() if part.filename.lower().endswith(_XML)]
         if sum(part.file_size for part in parts) > max_bytes:
-            raise _too_large(what, f"holds more than {max_bytes} bytes of XML")
+            raise too_large(what, too_much)
         total = 0
         for part in parts:
             if part.flag_bits & 1:
@@ -96,8 +97,8 @@ def checked(file: BinaryIO, what: str, max_bytes: int) -> Iterator[tuple[str, by
                 raise damaged(what, "it is compressed in a way such files never are")
             for piece in _pieces(archive, part, what):
                 total += len(piece)
-                if total > max_bytes * 2:
-                    raise _too_large(what, f"holds more than {max_bytes} bytes of XML")
+                if total > max_bytes:
+                    raise too_large(what, too_much)
                 yield part.filename, piece
 
 
@@ -111,20 +112,14 @@ def _pieces(archive: zipfile.ZipFile, part: zipfile.ZipInfo, what: str) -> Itera
                         f"the {what} file declares entities, which such files never do",
                         "save it anew from its program",
                     )
-                yield before + piece
+                yield piece
                 before = piece[-_OVERLAP_BYTES:]
-    except zlib_errors() as exc:
+    except (zlib.error, RuntimeError) as exc:
         raise damaged(what, str(exc)) from None
 
 
-def zlib_errors() -> tuple[type[Exception], ...]:
-    """What reading a damaged part may raise, beyond what `opened` knows."""
-    import zlib
-
-    return zlib.error, RuntimeError
-
-
-def _too_large(what: str, why: str) -> ToolError:
+def too_large(what: str, why: str) -> ToolError:
+    """A TOO_LARGE error about a file."""
     return ToolError(
         ErrorCode.TOO_LARGE,
         f"the {what} file {why}",

@@ -34,7 +34,7 @@ def convert_pdf(file: BinaryIO, pages: str | None) -> Converted:
     Raises:
         ToolError: UNSUPPORTED_CONTENT, it is damaged or needs a password; INVALID_ARGUMENT.
     """
-    from pypdf.configuration import apply_configuration
+    from pypdf import apply_configuration
 
     with apply_configuration(**_LIMITS), _reading():
         reader = _opened(file)
@@ -101,9 +101,9 @@ def _content(pages: Any, chosen: Iterable[int]) -> tuple[str, str]:
         if size > MAX_CONTENT_CHARS:
             break
     if not text_found and blocks:
-        return "", (
-            "No text: these pages have no text layer, they are probably scanned images. OCR, for "
-            "instance with ocrmypdf, can make one."
+        raise unsupported(
+            "the pages have no text layer: they are probably scanned images",
+            "make one by OCR, for instance with ocrmypdf, or look at the pages as images",
         )
     note = ""
     if done < len(numbers):

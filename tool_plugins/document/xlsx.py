@@ -11,7 +11,7 @@ from tool_plugins.errors import ToolError
 from tool_plugins.web.invisible import one_line, visible
 
 from .convert import MAX_CONTENT_CHARS, Converted, damaged, selected, with_note
-from .package import checked, title_of
+from .package import checked, title_of, too_large
 
 MAX_XML_BYTES = 200 * 1024 * 1024
 MAX_STRINGS_BYTES = 32 * 1024 * 1024
@@ -51,13 +51,15 @@ def _check(file: BinaryIO) -> bool:
     """Whether a formula has no result that was stored with it. Raises where the file is hostile."""
     found = False
     strings = 0
+    before = b""
     for name, piece in checked(file, "XLSX", MAX_XML_BYTES):
         if name.startswith("xl/worksheets/"):
-            found = found or bool(_UNKNOWN_RESULT.search(piece))
+            found = found or bool(_UNKNOWN_RESULT.search(before + piece))
+            before = piece[-200:]
         elif name == "xl/sharedStrings.xml":
             strings += len(piece)
             if strings > MAX_STRINGS_BYTES:
-                raise MemoryError  # all of them are kept
+                raise too_large("XLSX", f"has more than {MAX_STRINGS_BYTES} bytes of text")
     file.seek(0)
     return found
 
@@ -95,7 +97,7 @@ def _content(book: Any, names: list[str]) -> tuple[str, list[str]]:
     notes = []
     if left_out:
         notes.append(
-            f"Left out, since more than {MAX_CELLS} cells are not read at once: "
+            f"Left out, since no more than {MAX_CELLS} cells are read at once: "
             f"{', '.join(left_out[:20])}. Read other sheets with pages, and large ones with a "
             "program of your own."
         )
