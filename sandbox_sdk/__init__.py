@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     )
     from .egress.decision import EgressDecision
     from .egress.policy import EgressLimits, EgressPolicy, EgressRule, HeaderInjection
-    from .search.provider import SearchProvider
+    from .search.provider import Hit, Query, SearchProvider
 
 __all__ = (
     "LOCAL",
@@ -95,6 +95,7 @@ __all__ = (
     "GoneCause",
     "GroupLimits",
     "HeaderInjection",
+    "Hit",
     "HostCapabilities",
     "ImageError",
     "Observation",
@@ -103,6 +104,7 @@ __all__ = (
     "Principal",
     "ProgressEvent",
     "ProtocolError",
+    "Query",
     "QuotaError",
     "Recovered",
     "Sandbox",
@@ -133,6 +135,8 @@ _LAZY = {
     "EgressPolicy": "egress.policy",
     "EgressRule": "egress.policy",
     "HeaderInjection": "egress.policy",
+    "Hit": "search.provider",
+    "Query": "search.provider",
     "SearchProvider": "search.provider",
 }
 
