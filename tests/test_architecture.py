@@ -20,7 +20,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "httptools": ("container_runtime.wire",),
     "idna": ("sandbox_sdk.egress.rules",),
     "jwt": ("sandbox_sdk.databases.qdrant",),
-    "lxml": ("tool_plugins.web",),
+    "lxml": ("tool_plugins.web", "tool_plugins.document"),
     "mammoth": ("tool_plugins.document",),
     "mcp": ("mcp_server",),
     "neo4j": ("sandbox_sdk.databases.neo4j",),

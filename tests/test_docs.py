@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from mcp import Client, StdioServerParameters
-from sandbox_sdk.egress.loading import parse_policy
-from sandbox_sdk.search.configuration import configure_search
 
 from sandbox_sdk.databases.configuration import configure
 from sandbox_sdk.documents import parse_document
+from sandbox_sdk.egress.loading import parse_policy
+from sandbox_sdk.search.configuration import configure_search
 from tests.documents import ROOT, Block, blocks, documents, links
 from tool_plugins.browser.definition import TOOLS as BROWSER
 from tool_plugins.database.definition import TOOLS as DATABASE
