@@ -7,6 +7,8 @@ MIN_SHARE = 0.05
 MIN_CHARS = 200
 """A find that is shorter than both is no article but the odd line of a page of something else."""
 
+MAX_PLAIN_ELEMENTS = 20
+
 _TAGS = {"lb": "br", "row": "tr", "quote": "blockquote", "ref": "a"}
 _LISTS = ("ul", "ol", "dl")
 _INLINE = {"#b": "b", "#i": "i", "#t": "code", "#u": "u", "#sub": "sub", "#sup": "sup"}
@@ -47,6 +49,8 @@ def find_article(root: Any, url: str) -> Any | None:
     size = _size(found.body)
     if size == 0 or (size < MIN_CHARS and size < _size(root) * MIN_SHARE):
         return None
+    if len(found.body) == 1 and not len(found.body[0]) and _count(root) > MAX_PLAIN_ELEMENTS:
+        return None  # its last resort: all words of the page in one paragraph
     for element in found.body.iter("*"):
         element.tag = _html(element)
     return found.body
@@ -54,6 +58,10 @@ def find_article(root: Any, url: str) -> Any | None:
 
 def _size(root: Any) -> int:
     return sum(len(text.strip()) for text in root.itertext())
+
+
+def _count(root: Any) -> int:
+    return sum(1 for _ in root.iter("*"))
 
 
 def _html(element: Any) -> str:

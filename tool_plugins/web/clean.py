@@ -16,7 +16,7 @@ from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue] - it
 from tool_plugins.errors import ErrorCode, ToolError
 
 from .deep import flatten
-from .invisible import one_line, visible, well_formed
+from .invisible import one_line, visible
 from .styles import Styles
 
 MAX_TAGS = 1_500_000
@@ -34,6 +34,12 @@ _GONE = (
 _HIDDEN = "is-hidden"
 _VOID_NAMES = "area base br col embed frame hr img input link meta param source track wbr"
 _VOID = frozenset(_VOID_NAMES.split())
+# The parser takes characters that no tree may be given afterwards.
+_BAD_REFERENCE = re.compile(
+    r"&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|7f|fff[ef])|0*(?:[0-8]|1[124-9]|2\d|3[01]|127"
+    r"|6553[45]))(?:;|(?![0-9a-f]))",
+    re.IGNORECASE,
+)
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]{0,1000}\[", re.IGNORECASE)
 _SUBSET_END = re.compile(r"\]\s*>")
 _CLOSED = re.compile(r"<([a-zA-Z][\w:-]*)((?:\s[^<>]*)?)/>")
@@ -92,7 +98,7 @@ def parse(text: str, url: str, *, xhtml: bool = False) -> Tree | None:
 
 
 def _prepared(text: str, *, xhtml: bool) -> str:
-    text = well_formed(text)
+    text = _BAD_REFERENCE.sub("", visible(text))
     if found := _DOCTYPE.search(text[:MAX_PROLOG_CHARS]):
         # What it declares would be taken for text. Nothing of it is ever expanded.
         end = _SUBSET_END.search(text, found.end()) or found
@@ -190,7 +196,7 @@ def _judge(tree: Tree, styles: Styles, base: str, url: str) -> None:
         tree.depth = max(tree.depth, depth)
         tag = element.tag
         attributes = element.attrib
-        if (attributes or styles.any) and styles.hide(tag, attributes):
+        if (attributes or styles.any or tag == "dialog") and styles.hide(tag, attributes):
             tree.hidden += 1
             element.tag = _HIDDEN
         elif tag == "a" or tag == "img":
