@@ -32,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(NEO4J_TIMEOUT_S))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A short name for bytes: what is compressed holds the time, and differs in each process."""
+    return argname if isinstance(val, bytes) and len(val) > 20 else None
+
+
 class ByFile(LoadScopeScheduling):
     """One process runs a file from its first test to its last, and one all of Neo4j, which starts
     slowly and under names of its own."""
