@@ -340,6 +340,7 @@ async def test_an_error_status_is_an_error_with_the_first_words_of_the_answer(
         ("-5", None),
         ("", None),
     ],
+    ids=["seconds", "now", "a date", "past", "endless", "long", "words", "negative", "empty"],
 )
 async def test_when_to_come_again_is_given_in_seconds(
     tools: Tools, web: Web, value: str, seconds: range | None
