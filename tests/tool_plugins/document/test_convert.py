@@ -351,7 +351,9 @@ def test_a_sheet_that_claims_to_be_endless_ends(rows: str, last: str) -> None:
     claimed = '<dimension ref="A1:XFD1048576"/>'
     xml = f"<worksheet {MAIN}>{claimed}<sheetData>{rows}</sheetData></worksheet>"
 
-    assert last in converted(sheet_of(xml)).content
+    content = converted(sheet_of(xml)).content
+    assert last in content
+    assert ("Left out" in content) == ("after row" in last)
 
 
 def test_what_nobody_sees_is_taken_out() -> None:

@@ -142,6 +142,13 @@ def test_links_are_absolute_and_lead_to_the_web_only() -> None:
     ]
 
 
+@pytest.mark.parametrize("scheme", ["javascript", "data", "ftp", "file", "vbscript", "view-source"])
+def test_a_link_with_a_host_may_still_lead_elsewhere(scheme: str) -> None:
+    result = page(f"<a href='{scheme}://site.test/%0Aalert(1)'>text</a>")
+
+    assert (result.content, result.links) == ("text", [])
+
+
 @pytest.mark.parametrize(
     ("base", "link"),
     [
@@ -190,14 +197,14 @@ def test_a_title_is_one_clean_line(head: str, title: str) -> None:
 
 def test_an_article_is_told_from_what_surrounds_it() -> None:
     table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
-    code = "<pre>def f():\n    return 1</pre>"
+    code = "<pre>roses\n    are red</pre>"
     items = "<ul><li>one</li><li>two<ol><li>deep</li></ol></li></ul>"
     result = article(f'{items}{table}{code}<p>See <a href="more">more</a> of <b>it</b>.</p>')
 
     assert result.content == (
         f"# Bridges\n\n{FILLER.strip()}\n\n- one\n- two\n  1. deep\n\n"
         "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n"
-        "```\ndef f():\n    return 1\n```\n\n"
+        "```\nroses\n    are red\n```\n\n"
         f"See [more](http://site.test/docs/more) of **it**.\n\n{FILLER.strip()}"
     )
     assert result.note == ""
