@@ -356,6 +356,13 @@ def test_a_sheet_that_claims_to_be_endless_ends(rows: str, last: str) -> None:
     assert ("Left out" in content) == ("after row" in last)
 
 
+def test_a_sheet_that_claims_to_be_small_is_read_whole() -> None:
+    rows = '<row r="1"><c r="A1"><v>1</v></c></row><row r="2"><c r="B2"><v>2</v></c></row>'
+    xml = f'<worksheet {MAIN}><dimension ref="A1"/><sheetData>{rows}</sheetData></worksheet>'
+
+    assert converted(sheet_of(xml)).content == "## One\n\n| 1 |  |\n| --- | --- |\n|  | 2 |"
+
+
 def test_what_nobody_sees_is_taken_out() -> None:
     hidden = workbook(Sheet1=[["be\u200bfore", "\U000e0041after"]])
 
