@@ -97,7 +97,9 @@ def test_every_target_is_listed_by_help() -> None:
 
 def test_the_tests_get_their_servers_before_they_run() -> None:
     steps = make("--dry-run", "test")
-    order = [steps.index(step) for step in ("packages.py postgres neo4j", "images", "pytest")]
+    order = [
+        steps.index(step) for step in ("packages.py postgres neo4j", "services images", "tests.sh")
+    ]
     assert order == sorted(order)
 
 
