@@ -129,7 +129,7 @@ def _add_web(command: "argparse._ActionsContainer") -> None:
         action="append",
         default=[],
         metavar="HOST[:PORT]",
-        help="a host sandboxes may reach, such as pypi.org or '*.example.com'; may be repeated",
+        help="a host sandboxes may reach, such as docs.example or '*.example.com'; may be repeated",
     )
     command.add_argument(
         "--web-search", metavar="FILE", help="a YAML file that names a search provider"

@@ -78,10 +78,10 @@ def _uncommented(file: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("host", "port", "allowed"),
     [
-        ("pypi.org", 443, True),
-        ("files.pythonhosted.org", 443, True),
-        ("pythonhosted.org", 443, False),
-        ("evilpypi.org", 443, False),
+        ("index.example", 443, True),
+        ("files.files.example", 443, True),
+        ("files.example", 443, False),
+        ("evilindex.example", 443, False),
         ("raw.githubusercontent.com", 443, True),
         ("gist.githubusercontent.com", 443, False),
         ("packages.internal", 8443, True),

@@ -16,7 +16,6 @@ from urllib.request import HTTPSHandler, Request, build_opener
 
 from examples.web.server import Answer, Web
 
-DEFAULT_INDEX = "https://pypi.org/simple"
 PACKAGE = "cowsay"
 TIMEOUT_S = 10
 MAX_PAGE_BYTES = 2 * 1024 * 1024
@@ -45,7 +44,7 @@ class Index:
 
 def find_index(web: Web) -> Index:
     """The index that pip uses on this host; where it does not answer, one on the web of ours."""
-    url = os.environ.get("PIP_INDEX_URL") or _setting("index-url") or DEFAULT_INDEX
+    url = os.environ.get("PIP_INDEX_URL") or _setting("index-url") or _default()
     certificates = _certificates()
     parts = urlsplit(url)
     if parts.scheme != "https" or parts.username is not None:
@@ -69,6 +68,14 @@ def _setting(name: str) -> str:
     """What pip is configured with; empty where it has none, or is not there."""
     command = [sys.executable, "-m", "pip", "config", "get", f"global.{name}"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _default() -> str:
+    """What pip takes without being configured, as it says itself."""
+    command = [sys.executable, "-m", "pip", "install", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\(default\s+(https://\S+?)\)", text)
+    return found[1] if found else ""
 
 
 def _certificates() -> str:

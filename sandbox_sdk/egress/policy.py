@@ -1,6 +1,6 @@
 """What an operator says about the network. Host side only; nothing here acts.
 
-EgressPolicy(allow=["pypi.org", "*.pythonhosted.org", "git.example:8443"])
+EgressPolicy(allow=["index.example", "*.files.example", "git.example:8443"])
 
 An empty policy lets nothing out. `deny` wins over `allow`.
 """
@@ -89,11 +89,11 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class EgressRule(Value):
     """A host, and its ports.
 
-    `host` is a name ("pypi.org": that name only), a name with all below it ("*.pythonhosted.org":
+    `host` is a name ("index.example": that name only), a name with all below it ("*.files.example":
     not the name itself), "*" (every public host), an IP address or a network ("10.1.0.0/16"). In
     an allow rule an address or a network covers URLs that hold an address, not names; in a deny
     rule also names that resolve to it. In a policy a rule may be written as text:
-    "pypi.org", "git.example:8443", "[::1]:8000", "10.1.0.0/16:443,8443".
+    "index.example", "git.example:8443", "[::1]:8000", "10.1.0.0/16:443,8443".
 
     Without `ports` an allow rule means 80 and 443, a deny rule every port. `tunnel` says what may
     go through a tunnel (CONNECT, SOCKS): "tls" demands TLS whose server name is the host; "any"

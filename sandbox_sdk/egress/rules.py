@@ -138,7 +138,7 @@ def parse_rule(given: Any) -> Any:
         ValueError: the text is malformed.
     """
     if isinstance(given, bool | int | float):
-        raise ValueError("a rule is a text, such as 'pypi.org', or has a host and ports")
+        raise ValueError("a rule is a text, such as 'index.example', or has a host and ports")
     if not isinstance(given, str):
         return given
     if "://" in given:

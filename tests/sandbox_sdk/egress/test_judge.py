@@ -353,11 +353,11 @@ def _tunnel(verdict: Verdict) -> tuple[str, str]:
 
 
 def test_a_refusal_says_what_may_be_reached_instead() -> None:
-    few = judge(allow=["pypi.org", "git.example:8443", "[::1]:8000"]).judge("evil.test", 443)
+    few = judge(allow=["index.example", "git.example:8443", "[::1]:8000"]).judge("evil.test", 443)
     many = judge(allow=[f"h{n}.test" for n in range(25)]).judge("evil.test", 443)
 
     assert few.message == "this sandbox may not reach 'evil.test'"
-    assert few.hint == "it may reach: pypi.org, git.example:8443, [::1]:8000"
+    assert few.hint == "it may reach: index.example, git.example:8443, [::1]:8000"
     assert many.hint.endswith("h18.test, h19.test and 5 more")
     assert judge().judge("evil.test", 443).hint == "this sandbox may reach nothing"
 

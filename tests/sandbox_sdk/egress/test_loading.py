@@ -13,8 +13,8 @@ from tool_plugins.errors import ConfigurationError
 
 FULL = """\
 allow:
-  - pypi.org
-  - "*.pythonhosted.org"
+  - index.example
+  - "*.files.example"
   - git.example:8443
   - host: ssh.git.example
     ports: [22]
@@ -22,14 +22,14 @@ allow:
   - 10.1.0.0/16:443,8443
   - "[::1]:8000"
 deny:
-  - telemetry.pythonhosted.org
+  - telemetry.files.example
 private_networks:
   - 10.1.0.0/16
 hosts:
   api.test: 127.0.0.1
   both.test: [127.0.0.1, "::1"]
 inject:
-  - host: pypi.org
+  - host: index.example
     headers:
       Authorization: "Bearer ${TOKEN}"
       X-Literal: "$${TOKEN}"
@@ -68,8 +68,8 @@ def test_a_file_says_all_that_a_policy_may_say(file: Path) -> None:
     policy = parsed(file, TOKEN="t-1")
 
     assert [(each.host, each.ports, each.tunnel) for each in policy.allow] == [
-        ("pypi.org", None, "tls"),
-        ("*.pythonhosted.org", None, "tls"),
+        ("index.example", None, "tls"),
+        ("*.files.example", None, "tls"),
         ("git.example", (8443,), "tls"),
         ("ssh.git.example", (22,), "any"),
         ("10.1.0.0/16", (443, 8443), "tls"),
@@ -94,10 +94,10 @@ def test_nothing_given_is_no_policy_and_an_empty_one_allows_nothing() -> None:
 
 
 def test_a_policy_and_its_fields_are_the_same() -> None:
-    policy = EgressPolicy.model_validate({"allow": ["pypi.org"], "ca_file": "/etc/ca.pem"})
+    policy = EgressPolicy.model_validate({"allow": ["index.example"], "ca_file": "/etc/ca.pem"})
 
     assert parsed(policy) == policy
-    assert parsed({"allow": ["pypi.org"], "ca_file": Path("/etc/ca.pem")}) == policy
+    assert parsed({"allow": ["index.example"], "ca_file": Path("/etc/ca.pem")}) == policy
 
 
 def test_a_relative_certificate_file_stays_the_same_in_another_folder(
@@ -125,8 +125,8 @@ def test_variables_stand_in_the_values_of_headers_of_a_file_only(file: Path) -> 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("allow:\n  - pypi.org\nalow: []\n", 3, "alow: there is no such field"),
-        ("allow:\n  - pypi.org\n  - https://a.test/\n", 3, "allow.1: .*URL"),
+        ("allow:\n  - index.example\nalow: []\n", 3, "alow: there is no such field"),
+        ("allow:\n  - index.example\n  - https://a.test/\n", 3, "allow.1: .*URL"),
         ("allow:\n  - host: a.test\n    ports: [0]\n", 3, "allow.0.ports.0"),
         ("allow:\n  - git.example: 8443\n", 2, "allow.0"),
         ("allow:\n  - 1.5\n", 2, "allow.0: a rule is a text"),
@@ -142,12 +142,12 @@ def test_variables_stand_in_the_values_of_headers_of_a_file_only(file: Path) -> 
         ("inject:\n  - host: a.test\n    headers: {X: x}\n", 1, "no rule in allow covers"),
         ("web_request: perhaps\n", 1, "web_request"),
         ("allow: [a.test]\nallow: [b.test]\n", 2, "twice"),
-        ("allow: pypi.org\n", 1, "allow: a list is expected"),
+        ("allow: index.example\n", 1, "allow: a list is expected"),
         ("limits: 5\n", 1, "limits: fields are expected"),
         ("hosts: a.test\n", 1, "hosts: names with values"),
-        ("- pypi.org\n", 1, "has fields"),
-        ("pypi.org\n", 1, "has fields"),
-        ("allow: &a [pypi.org]\n", 1, "anchors"),
+        ("- index.example\n", 1, "has fields"),
+        ("index.example\n", 1, "has fields"),
+        ("allow: &a [index.example]\n", 1, "anchors"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_its_line(
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "empty" in refused(tmp_path / "empty.yaml", "")
 
 
-@pytest.mark.parametrize("given", [1, ["pypi.org"], b"egress.yaml", object()])
+@pytest.mark.parametrize("given", [1, ["index.example"], b"egress.yaml", object()])
 def test_what_is_no_policy_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="egress_policy is a"):
         parse_policy(given, {})

@@ -32,8 +32,8 @@ def inject(**changes: Any) -> dict[str, Any]:
 # Refused, words of the reason, and the nearest that is accepted.
 FIELDS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"alow": []}, "alow: Extra", {"allow": []}),
-    ({"allow": "pypi.org"}, "allow: ", {"allow": ["pypi.org"]}),
-    ({"allow": ["https://pypi.org/"]}, "allow.0: .*URL", {"allow": ["pypi.org"]}),
+    ({"allow": "index.example"}, "allow: ", {"allow": ["index.example"]}),
+    ({"allow": ["https://index.example/"]}, "allow.0: .*URL", {"allow": ["index.example"]}),
     ({"allow": ["a.test", "a b"]}, "allow.1.host: .*' '", {"allow": ["a.test", "ab"]}),
     ({"allow": [None]}, "allow.0: ", {"allow": []}),
     ({"allow": [443]}, "allow.0: .*text", {"allow": ["*:443"]}),
@@ -173,14 +173,14 @@ def test_a_wrong_field_is_named_and_its_nearest_neighbour_accepted(
 def test_fields_have_one_form() -> None:
     policy = EgressPolicy.model_validate(
         {
-            "allow": ["PyPI.org.", "[2606:4700:0::1]:8000", "b\u00fccher.example"],
+            "allow": ["Index.Example.", "[2606:4700:0::1]:8000", "b\u00fccher.example"],
             "private_networks": ["10.1.2.3", "FD00::/8"],
             "hosts": {"API.test.": "::FFFF:127.0.0.1"},
         }
     )
 
     assert [each.host for each in policy.allow] == [
-        "pypi.org",
+        "index.example",
         "2606:4700::1",
         "xn--bcher-kva.example",
     ]
