@@ -158,7 +158,7 @@ class ToolDefinition:
     annotations: Annotations
     executor: str = ""
     timeout_argument: str | None = None
-    broker: Literal["database", "search"] | None = None
+    broker: Literal["database", "search", "tools"] | None = None
     untrusted: tuple[str, ...] = ()
 
     @property
