@@ -9,10 +9,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tool_plugins.contract import (
     Action,
-    ActionEvent,
     Observation,
     ToolFailure,
     Value,
+    WireEvent,
 )
 from tool_plugins.errors import ErrorCode, ProtocolError, ToolError
 
@@ -22,7 +22,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024 + 64 * 1024
 MAX_LINE_BYTES = MAX_ANSWER_BYTES
 MAX_ERROR_BYTES = 64 * 1024
 
-EVENTS: TypeAdapter[ActionEvent] = TypeAdapter(ActionEvent, config=ConfigDict(defer_build=True))
+EVENTS: TypeAdapter[WireEvent] = TypeAdapter(WireEvent, config=ConfigDict(defer_build=True))
 Model = TypeVar("Model", bound=Value)
 
 
@@ -64,7 +64,7 @@ def _malformed(exc: ValidationError) -> ProtocolError:
     return ProtocolError(f"the sandbox answered malformed data (at {where[:200]!r})")
 
 
-def event(line: bytes) -> ActionEvent:
+def event(line: bytes) -> WireEvent:
     """One event of a stream."""
     try:
         return EVENTS.validate_python(load(line))

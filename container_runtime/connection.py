@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 
 from tool_plugins.contract import (
     Action,
-    ActionEvent,
     ChangeEvent,
     Observation,
     ObservationEvent,
     Value,
+    WireEvent,
 )
 from tool_plugins.errors import ErrorCode, GoneCause, ProtocolError, SandboxGoneError, ToolError
 
@@ -136,7 +136,7 @@ class Connection:
 
     async def stream(
         self, action: Action, *, timeout_s: float | None = None
-    ) -> AsyncGenerator[ActionEvent]:
+    ) -> AsyncGenerator[WireEvent]:
         """Runs an action and gives its live events; the last one holds the observation.
 
         Closing the generator stops the action. Raises as `execute` does.

@@ -125,7 +125,22 @@ class ChangeEvent(Value):
     path: str
 
 
+class AskEvent(Value):
+    """A running custom tool asks for another tool; the host does it and sends the answer back.
+
+    `positional` are arguments by place, `named` by name. Nothing in it has been looked at.
+    """
+
+    event: Literal["ask"]
+    ask: Annotated[int, Field(ge=0)]
+    tool: Annotated[str, Field(max_length=80)]
+    positional: list[Any] = Field(default_factory=list)
+    named: dict[str, Any] = Field(default_factory=dict)
+
+
 ActionEvent = OutputEvent | ProgressEvent | ObservationEvent
+WireEvent = ActionEvent | AskEvent
+"""What a sandbox may send while an action runs. Callers never see an `AskEvent`."""
 
 
 @dataclass(frozen=True, slots=True)
