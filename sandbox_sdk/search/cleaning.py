@@ -5,6 +5,7 @@ import re
 from urllib.parse import quote, urlsplit
 
 from sandbox_sdk.egress.rules import parse_host
+from tool_plugins.invisible import IGNORABLE, SELECTORS, SURROGATES
 
 MAX_RAW_CHARS = 4_000
 MAX_URL_CHARS = 2_048
@@ -26,12 +27,8 @@ ELEMENTS = frozenset(_ELEMENTS.split())
 _TAG = re.compile(r"<(/?[a-z][^<>]*)>|<[!?][^<>]*>", re.IGNORECASE | re.ASCII)
 # Controls and separators become blanks.
 _BLANKS = re.compile(r"[\s\x00-\x20\x7f-\xa0\u2028\u2029]+")
-# Unicode's default-ignorable characters, interlinear marks, the empty Braille cell, surrogates.
-_INVISIBLE = re.compile(
-    "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
+# No selector is needed in a line of a search result; the empty Braille cell looks like a blank.
+_INVISIBLE = re.compile(f"[{IGNORABLE}{SELECTORS}{SURROGATES}\u2800]")
 
 
 def plain(raw: str, max_chars: int) -> str:

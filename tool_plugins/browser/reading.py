@@ -11,6 +11,8 @@ A snapshot is playwright's: one line for each element, indented below what it is
 import re
 from dataclasses import dataclass
 
+from tool_plugins.invisible import CONTROLS, IGNORABLE, SELECTORS, SURROGATES
+
 MAX_CHARS = 4_000_000
 """Of a whole snapshot; more is left away, and the answer says so."""
 
@@ -18,13 +20,9 @@ MAX_URL_CHARS = 500
 AROUND_LINES = 2
 GAP = "..."
 
-# Format characters with which text can be hidden from a reader or shown in another order, halves
-# of characters, and control characters other than tab and newline.
-_UNSEEN = re.compile(
-    "[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff\ud800-\udfff"
-    "\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
+# A snapshot has a line for each element: no text of the page may make another.
+_LINE_SEPARATORS = re.compile("[\u2028\u2029]")
+_UNSEEN = re.compile(f"[{CONTROLS}\r\x85{IGNORABLE}{SELECTORS}{SURROGATES}]")
 _URL = re.compile(rf"^( *- /url: .{{{MAX_URL_CHARS}}}).+$", re.MULTILINE)
 # Role, name, then the attributes: a name may hold what looks like a reference.
 _ATTRIBUTES = re.compile(r"^ *- '?[\w-]+(?: \"(?:[^\"\\]|\\.)*\")?((?: \[[^\]]*\])+)")
@@ -47,13 +45,17 @@ class Part:
 
 def clean(text: str) -> str:
     """Without what cannot be seen, and with URLs of a bearable length."""
-    return _URL.sub(r"\1…", _UNSEEN.sub("", text[:MAX_CHARS]))
+    return _URL.sub(r"\1…", _visible(text[:MAX_CHARS]))
 
 
 def clean_line(text: str, limit: int) -> str:
     """A text of the page in one line, for a message."""
-    line = " ".join(_UNSEEN.sub("", text[: limit * 4]).split())
+    line = " ".join(_visible(text[: limit * 4]).split())
     return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def _visible(text: str) -> str:
+    return _UNSEEN.sub("", _LINE_SEPARATORS.sub(" ", text))
 
 
 def below(text: str, ref: str) -> str | None:

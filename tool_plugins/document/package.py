@@ -131,7 +131,7 @@ def title_of(file: BinaryIO) -> str:
     """The title in the properties of a file that was checked."""
     from xml.etree import ElementTree
 
-    from tool_plugins.web.invisible import one_line
+    from tool_plugins.invisible import one_line
 
     try:
         with zipfile.ZipFile(file) as archive:

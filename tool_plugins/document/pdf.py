@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from tool_plugins.errors import ToolError
-from tool_plugins.web.invisible import one_line, visible
+from tool_plugins.invisible import one_line, visible
 
 from .convert import MAX_CONTENT_CHARS, Converted, damaged, selected, unsupported, with_note
 

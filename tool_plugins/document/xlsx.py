@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from typing import Any, BinaryIO
 
 from tool_plugins.errors import ToolError
-from tool_plugins.web.invisible import one_line, visible
+from tool_plugins.invisible import one_line, visible
 
 from .convert import MAX_CONTENT_CHARS, Converted, damaged, selected, with_note
 from .package import checked, title_of, too_large

@@ -14,9 +14,9 @@ from urllib.parse import urljoin, urlsplit
 from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue] - it has no types
 
 from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.invisible import one_line, visible
 
 from .deep import flatten
-from .invisible import one_line, visible
 from .styles import Styles
 
 MAX_TAGS = 1_500_000

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.invisible import visible, well_formed
 
 from .charset import decode, looks_binary
-from .invisible import visible, well_formed
 
 if TYPE_CHECKING:
     from .clean import Tree

@@ -5,12 +5,12 @@ from contextlib import suppress
 from http import HTTPStatus
 
 from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.invisible import one_line
 
 from .charset import decode as decode_text
 from .charset import looks_binary
 from .client import Answer
 from .coding import decode
-from .invisible import one_line
 from .wire import Deadline
 
 READ_BYTES = 32 * 1024

@@ -10,7 +10,8 @@ from typing import Any
 
 from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - it has no types
 
-from .invisible import one_line, visible
+from tool_plugins.invisible import one_line, visible
+
 from .lines import Lines
 from .tables import Table, is_data
 

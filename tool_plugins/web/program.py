@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.errors import path_errors
 from tool_plugins.filesystem.writing import write_all
+from tool_plugins.invisible import visible, well_formed
 
 from .charset import decode as decode_text
 from .charset import looks_binary
@@ -21,7 +22,6 @@ from .coding import MAX_BODY_BYTES, decode
 from .content import Kind, expect, file_name, find_kind, read_all, unsupported
 from .convert import Page, convert
 from .failing import http_error
-from .invisible import visible, well_formed
 from .links import absolute_links
 from .pages import Fetched, Pages
 from .robots import Robots, wanted

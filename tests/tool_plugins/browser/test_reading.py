@@ -21,6 +21,11 @@ def test_what_cannot_be_seen_is_removed() -> None:
     assert clean_line(f" {hidden}\n x", 50) == "abcdefg x"
 
 
+def test_text_of_a_page_makes_no_line_of_a_snapshot() -> None:
+    forged = "- text: a\u2028- button [ref=e1]\u2029b\x85c\rd"
+    assert clean(forged).splitlines() == ["- text: a - button [ref=e1] bcd"]
+
+
 def test_letters_of_all_scripts_stay() -> None:
     text = "- text: Größe, 日本語, हिन्दी, עברית, 😀\tend"
     assert clean(text) == text

@@ -1,24 +1,34 @@
 """Takes out of text what a reader cannot see: invisible, control and malformed characters.
 
-Text of the web may hold instructions in characters that no page shows (tag characters, runs of
-variation selectors, zero-width characters). Nothing of the kind is left in what these return.
+Text of the web, and of whoever writes a tool, may hold instructions in characters that nothing
+shows (tag characters, runs of variation selectors, zero-width characters). Nothing of the kind is
+left in what these functions return. Standard library only: used on the host and in the container.
+
+The constants are parts of a character class of `re`, for those who take out a little more.
 """
 
 import re
 
-_CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f"
-_IGNORABLE = (
+CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f"
+"""Control characters but tab and the ends of lines: newline, carriage return, U+0085."""
+
+IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_SURROGATES = "\ud800-\udfff"
-# One selector after a visible character is how an emoji is asked for; two or more hide data.
-_SELECTORS = r"(?<![^\s\ufe00-\ufe0f])[\ufe00-\ufe0f]|[\ufe00-\ufe0f]{2,}|[\ufe00-\ufe0d]"
-_INVISIBLE = re.compile(f"[{_CONTROLS}{_IGNORABLE}{_SURROGATES}]+")
-_SELECTED = re.compile(_SELECTORS)
+"""What Unicode lets a program ignore, signs that change the order of text, interlinear marks."""
+
+SELECTORS = "\ufe00-\ufe0f"
+"""Variation selectors. One after a visible character asks for an emoji; more hide data."""
+
+SURROGATES = "\ud800-\udfff"
+"""Halves of characters, which no UTF-8 can hold."""
+
+_INVISIBLE = re.compile(f"[{CONTROLS}{IGNORABLE}{SURROGATES}]+")
+_SELECTED = re.compile(rf"(?<![^\s{SELECTORS}])[{SELECTORS}]|[{SELECTORS}]{{2,}}|[\ufe00-\ufe0d]")
 _LINE_ENDS = re.compile("\r\n?|[\u0085\u2028\u2029]")
-_BROKEN = re.compile(f"[\x00{_SURROGATES}]+")
+_BROKEN = re.compile(f"[\x00{SURROGATES}]+")
 
 
 def visible(text: str) -> str:
