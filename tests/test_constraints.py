@@ -52,8 +52,9 @@ def test_everything_that_is_needed_is_pinned_at_the_version_that_is_installed() 
 
 def test_the_image_pins_the_same_versions() -> None:
     pinned = pins("constraints.txt")
-    inside = pins("container_runtime/image/requirements.txt")
-    assert {name: pinned.get(name) for name in inside} == inside
+    for name in ("requirements.txt", "tools.txt", "browser-requirements.txt"):
+        inside = pins(f"container_runtime/image/{name}")
+        assert {name: pinned.get(name) for name in inside} == inside
 
 
 def test_it_holds_names_and_versions_only() -> None:

@@ -23,6 +23,7 @@ from .inputs import (
     Flavour,
     Tree,
     image_tag,
+    programs,
     requirements,
     sources,
     unpack,
@@ -157,4 +158,5 @@ def _files(found: list[Path]) -> Tree:
     files |= {f"sandbox/{path}": data for path, data in sources().items()}
     for wheel in found:
         files |= {f"lib/{path}": data for path, data in unpack(wheel).items()}
+        files |= {f"bin/{name}": data for name, data in programs(wheel).items()}
     return files

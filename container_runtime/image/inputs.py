@@ -41,12 +41,14 @@ _REQUIREMENTS: dict[Flavour, tuple[str, ...]] = {
     "browser": ("requirements.txt", "tools.txt", "browser-requirements.txt"),
 }
 # What a wheel holds beside what runs: its tests, what its C parts were made from, and the names of
-# languages in every language (31 MB), which only courlan's language filter would load; and, of
-# playwright, the viewer of its traces.
+# languages in every language (31 MB), which only courlan's language filter would load; of
+# playwright, the viewer of its traces; and of uv, what looks for its program.
 _LEFT_OUT = re.compile(
     r"(^|/)tests/|\.(c|h|pxd|pxi|pyx)$|^babel/locale-data/|\.data/|/$"
-    r"|^playwright/driver/.*(\.d\.ts$|/vite/)"
+    r"|^playwright/driver/.*(\.d\.ts$|/vite/)|^uv/"
 )
+# The programs of wheels that are on the path inside.
+_PROGRAMS = re.compile(r"^[^/]+\.data/scripts/(uv)$")
 
 Tree = dict[str, bytes]
 
@@ -108,7 +110,7 @@ def image_tag(base: str, architecture: str, flavour: Flavour = "default") -> str
     parts += [line.encode() for line in requirements(flavour)]
     if flavour == "browser":
         parts.append(browser_base_tag(base).encode())
-    parts.append(_LEFT_OUT.pattern.encode())
+    parts += [_LEFT_OUT.pattern.encode(), _PROGRAMS.pattern.encode()]
     for path, data in sorted(sources().items()):
         parts += [path.encode(), data]
     return f"{REPOSITORIES[flavour]}:{_digest(parts)}"
@@ -128,6 +130,16 @@ def unpack(wheel: Path) -> Tree:
             member.filename: _contents(archive, member)
             for member in archive.infolist()
             if not _LEFT_OUT.search(member.filename)
+        }
+
+
+def programs(wheel: Path) -> Tree:
+    """The programs of a wheel that are used, by their name in a folder of the path."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {
+            found[1]: Program(archive.read(name))
+            for name in archive.namelist()
+            if (found := _PROGRAMS.match(name))
         }
 
 

@@ -81,6 +81,17 @@ def test_wheel_is_unpacked_without_its_extras(tmp_path: Path) -> None:
     assert set(inputs.unpack(wheel)) == {"x/__init__.py"}
 
 
+def test_installer_of_packages_is_a_program_of_the_image(tmp_path: Path) -> None:
+    wheel = tmp_path / "uv-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("uv/__init__.py", "uv-1.data/scripts/uv", "uv-1.data/scripts/uvx"):
+            archive.writestr(name, b"\x7fELF")
+    assert inputs.unpack(wheel) == {}
+    assert {name: type(data) for name, data in inputs.programs(wheel).items()} == {
+        "uv": inputs.Program
+    }
+
+
 def test_wheels_in_the_cache_are_not_fetched_again(tmp_path: Path) -> None:
     folder = tmp_path / "cp313-x86_64"
     folder.mkdir()
