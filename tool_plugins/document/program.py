@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.pieces import piece_of
 from tool_plugins.worker.child import Call
 
 from .convert import Converted, convert
@@ -39,25 +39,9 @@ _last = Last()
 def read(args: dict[str, Any], call: Call) -> dict[str, Any]:
     """A piece of the document behind the descriptor, as the fields of `ReadResult`."""
     document = _converted(call.descriptors[0], args["pages"], args["name"])
-    total, offset = len(document.content), args["offset"]
-    if offset > total:
-        raise ToolError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"offset {offset} is beyond the end: the document has {total} characters",
-            hint="go on with the next_offset of the answer before",
-            details={"total_chars": total},
-        )
-    end = min(total, offset + args["max_chars"])
-    return {
-        "format": document.format,
-        "title": document.title,
-        "pages": document.pages,
-        "content": document.content[offset:end],
-        "offset": offset,
-        "total_chars": total,
-        "next_offset": end if end < total else None,
-        "truncated": end < total,
-    }
+    content = piece_of(document.content, args["offset"], args["max_chars"], what="document")
+    about = {"format": document.format, "title": document.title, "pages": document.pages}
+    return {**about, **content}
 
 
 def _converted(fd: int, pages: str | None, name: str) -> Converted:

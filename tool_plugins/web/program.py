@@ -14,6 +14,7 @@ from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.errors import path_errors
 from tool_plugins.filesystem.writing import write_all
 from tool_plugins.invisible import visible, well_formed
+from tool_plugins.pieces import piece_of
 
 from .charset import decode as decode_text
 from .charset import looks_binary
@@ -102,15 +103,7 @@ def _document(answer: Answer, body: bytes, mode: str) -> Page:
 
 
 def _piece(page: Fetched, args: dict[str, Any]) -> dict[str, Any]:
-    total, offset = len(page.content), args["offset"]
-    if offset > total:
-        raise ToolError(
-            ErrorCode.INVALID_ARGUMENT,
-            f"offset {offset} is beyond the end: the page has {total} characters",
-            hint="go on with the next_offset of the answer before",
-            details={"total_chars": total},
-        )
-    end = min(total, offset + args["max_chars"])
+    content = piece_of(page.content, args["offset"], args["max_chars"], what="page")
     links = [{"text": text, "url": url} for text, url in page.links] if args["links"] else []
     return {
         "url": args["url"],
@@ -118,11 +111,7 @@ def _piece(page: Fetched, args: dict[str, Any]) -> dict[str, Any]:
         "status": page.status,
         "content_type": page.content_type,
         "title": page.title,
-        "content": page.content[offset:end],
-        "offset": offset,
-        "total_chars": total,
-        "next_offset": end if end < total else None,
-        "truncated": end < total,
+        **content,
         "links": links,
         "note": page.note,
         "fetched_at": page.fetched_at,
