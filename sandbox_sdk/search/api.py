@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 from tool_plugins.errors import ConfigurationError, ErrorCode, ToolError
 
-from .settings import Endpoint
+from .settings import ProviderSettings, endpoint_of
 
 MAX_AT_ONCE = 16
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -49,26 +49,18 @@ Explain = Callable[[Answer], ToolError | None]
 class Api:
     """One API. `name` is what errors call it."""
 
-    def __init__(
-        self,
-        name: str,
-        endpoint: Endpoint,
-        *,
-        ca_file: Path | None,
-        timeout_s: float,
-        explain: Explain,
-    ) -> None:
-        """Reads `ca_file`; connects later.
+    def __init__(self, name: str, settings: ProviderSettings, explain: Explain) -> None:
+        """Reads the `ca_file` of an operator's settings; connects later.
 
         Raises:
             ConfigurationError: it holds no certificate.
         """
         self._name = name
-        self._endpoint = endpoint
-        self._timeout_s = timeout_s
+        self._endpoint = endpoint_of(settings.url.get_secret_value())
+        self._timeout_s = settings.timeout_s
         self._explain = explain
         self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
-        self._tls = _context(ca_file) if endpoint.tls else None
+        self._tls = _context(settings.ca_file) if self._endpoint.tls else None
 
     async def get(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Any:
         """The JSON value at a path.

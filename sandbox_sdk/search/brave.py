@@ -13,7 +13,7 @@ from .api import Answer, Api, http_error, wrong_key
 from .domains import with_sites
 from .provider import Hit, Query, Recency, SearchProvider
 from .reading import items, text
-from .settings import BraveSettings, endpoint_of
+from .settings import BraveSettings
 
 MAX_QUERY_CHARS = 400
 MAX_QUERY_WORDS = 50
@@ -28,13 +28,7 @@ class BraveSearch(SearchProvider):
 
     def __init__(self, settings: BraveSettings) -> None:
         self._key = settings.api_key
-        self._api = Api(
-            self.name,
-            endpoint_of(settings.url.get_secret_value()),
-            ca_file=settings.ca_file,
-            timeout_s=settings.timeout_s,
-            explain=_explain,
-        )
+        self._api = Api(self.name, settings, _explain)
 
     async def search(self, query: Query) -> Sequence[Hit]:
         """See `SearchProvider.search`."""

@@ -14,7 +14,7 @@ from .api import MISCONFIGURED, Answer, Api, http_error
 from .domains import with_sites
 from .provider import Hit, Query, SearchProvider
 from .reading import items, text
-from .settings import SearxngSettings, endpoint_of
+from .settings import SearxngSettings
 
 MAX_QUERY_CHARS = 1000
 MAX_QUERY_WORDS = 100
@@ -26,13 +26,7 @@ class SearxngSearch(SearchProvider):
     name = "searxng"
 
     def __init__(self, settings: SearxngSettings) -> None:
-        self._api = Api(
-            self.name,
-            endpoint_of(settings.url.get_secret_value()),
-            ca_file=settings.ca_file,
-            timeout_s=settings.timeout_s,
-            explain=_explain,
-        )
+        self._api = Api(self.name, settings, _explain)
 
     async def search(self, query: Query) -> Sequence[Hit]:
         """See `SearchProvider.search`."""

@@ -107,3 +107,7 @@ class TavilySettings(_Settings):
     provider: Literal["tavily"]
     api_key: Annotated[SecretStr, AfterValidator(_header)]
     url: Annotated[SecretStr, AfterValidator(_url_for_a_key)] = SecretStr(TAVILY_URL)
+
+
+ProviderSettings = SearxngSettings | BraveSettings | TavilySettings
+"""The settings of one of ours."""

@@ -14,7 +14,7 @@ from tool_plugins.errors import ToolError
 from .api import Answer, Api, http_error, wrong_key
 from .provider import Hit, Query, SearchProvider
 from .reading import items, text
-from .settings import TavilySettings, endpoint_of
+from .settings import TavilySettings
 
 
 class TavilySearch(SearchProvider):
@@ -24,13 +24,7 @@ class TavilySearch(SearchProvider):
 
     def __init__(self, settings: TavilySettings) -> None:
         self._key = settings.api_key
-        self._api = Api(
-            self.name,
-            endpoint_of(settings.url.get_secret_value()),
-            ca_file=settings.ca_file,
-            timeout_s=settings.timeout_s,
-            explain=_explain,
-        )
+        self._api = Api(self.name, settings, _explain)
 
     async def search(self, query: Query) -> Sequence[Hit]:
         """See `SearchProvider.search`."""
