@@ -16,7 +16,7 @@ class Found(NamedTuple):
 
 
 class Shelf:
-    """Files by namespace, each with its last good version. In memory, changed at once or not at all.
+    """Files by namespace, each with its last good version. In memory, changed at once or not.
 
     What is on it hides a file of the same namespace on the shelf `below`.
     """
@@ -66,6 +66,16 @@ class Shelf:
             if each.version and not (each.namespace == but and each.scope == self._scope)
             for tool in each.version.tools
         }
+
+    def may_replace(self, entry: Entry, source: Source) -> bool:
+        """Whether a source may take the place of a file that can be seen here.
+
+        In a sandbox the newest wins over what was registered there. Files of a group are an
+        operator's: two of one name are a mistake.
+        """
+        if entry.scope != self._scope:
+            return False
+        return self._scope == "sandbox" or entry.origin == source.origin
 
     def put(self, version: Version) -> Version | None:
         """Makes a version the one that is listed and called; gives the one before."""

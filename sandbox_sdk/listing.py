@@ -1,0 +1,40 @@
+"""Which tools a group has: those of its registry, and those its settings add."""
+
+from typing import TYPE_CHECKING
+
+from tool_plugins.registry import ToolRegistry, load_registry
+
+if TYPE_CHECKING:
+    from .databases.access import DatabaseAccess
+    from .egress.policy import EgressPolicy
+
+
+def compose(
+    registry: ToolRegistry | None,
+    *,
+    databases: "DatabaseAccess",
+    egress_policy: "EgressPolicy | None",
+    search: bool,
+    browser: bool,
+    custom: bool,
+    registration: bool,
+) -> ToolRegistry:
+    """The tools of a group, in the order in which clients see them.
+
+    Raises:
+        ConfigurationError: the registry has a tool of a name that the settings bring too.
+    """
+    # Not at the top: their models would slow down every import of the SDK.
+    from .databases.configuration import tools_for
+    from .egress.listing import web_tools
+
+    tools = [
+        *(load_registry() if registry is None else registry),
+        *tools_for(databases),
+        *web_tools(egress_policy, search=search, browser=browser),
+    ]
+    if custom or registration:
+        from tool_plugins.tool.definition import REGISTRATION, TOOLS
+
+        tools += [*TOOLS, *(REGISTRATION if registration else ())]
+    return ToolRegistry(tools)

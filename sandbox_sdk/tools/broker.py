@@ -1,0 +1,166 @@
+"""The custom tools of one started group: its own files, and a session for each sandbox."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from container_runtime.connection import Connection, ConnectionLost
+from tool_plugins.contract import ToolFailure
+from tool_plugins.errors import ErrorCode, SandboxError, ToolError
+from tool_plugins.registry import ToolRegistry
+
+from .models import Environment, Source
+from .registrar import Registrar
+from .session import ToolSession
+from .shelf import Shelf
+from .sources import read_source
+from .storage import Storage
+from .watching import Watched
+from .workshop import Workshop
+
+if TYPE_CHECKING:
+    from sandbox_sdk.egress.broker import EgressBroker
+
+    from .environments import Environments
+
+logger = logging.getLogger(__name__)
+
+DEFINE_TIMEOUT_S = 300.0
+"""For one file of the group, its packages included."""
+
+
+class ToolBroker:
+    """Keeps the group's shelf current, and makes the sessions above it.
+
+    A group without files has one too: its sandboxes may get tools of their own.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], folder: Path, registry: ToolRegistry, egress: "EgressBroker"
+    ) -> None:
+        self.shelf = Shelf("group")
+        self._watched = Watched(files)
+        self._storage = Storage(folder)
+        self._registry = registry
+        self._egress = egress
+        self._sessions: dict[str, ToolSession] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._workshop: Workshop | None = None
+        self._environments: Environments | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, workshop: Workshop, environments: "Environments") -> None:
+        """Registers the group's files, and does so again whenever they change.
+
+        A file that does not work is logged and listed with its error; the others work.
+        """
+        self._workshop, self._environments = workshop, environments
+        if files := await asyncio.to_thread(self._watched.present):
+            await self._register(files)
+        if not self._watched.empty:
+            self._watching = asyncio.create_task(self._watch(), name="watch custom tools")
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """`listener()` is called whenever a list of tools has changed."""
+        self._listeners.append(listener)
+
+    def session(self, sandbox_id: str) -> ToolSession:
+        """The custom tools of a sandbox."""
+        session = self._sessions.get(sandbox_id)
+        if session is None:
+            session = self._sessions[sandbox_id] = ToolSession(
+                sandbox_id,
+                Shelf("sandbox", below=self.shelf),
+                self._storage,
+                self._registry,
+                partial(self._packages, sandbox_id),
+                self._notify,
+            )
+        return session
+
+    async def open(self, sandbox_id: str) -> None:
+        """Knows again what was registered in a sandbox that is taken over."""
+        await self.session(sandbox_id).restore()
+
+    async def drop(self, sandbox_id: str) -> None:
+        """Forgets a sandbox that is gone. Idempotent."""
+        session = self._sessions.pop(sandbox_id, None)
+        await asyncio.to_thread(self._storage.drop, sandbox_id)
+        if session is not None and session.shelf.own:
+            self._notify()
+
+    async def aclose(self) -> None:
+        """Follows no file any more. Idempotent."""
+        task, self._watching = self._watching, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _watch(self) -> None:
+        async for paths in self._watched.changes():
+            present = [path for path in sorted(paths) if path.is_file()]
+            self._forget(paths - set(present))
+            try:
+                await self._register(present)
+            except SandboxError as exc:
+                logger.error("custom tools were not registered again: %s", exc)
+
+    def _forget(self, paths: Iterable[Path]) -> None:
+        gone = {str(path) for path in paths}
+        for entry in self.shelf.own:
+            if entry.origin in gone:
+                self.shelf.remove(entry.namespace)
+                self._notify()
+
+    async def _register(self, paths: Sequence[Path]) -> None:
+        """Asks each file what it is, in a sandbox that is thrown away afterwards."""
+        sources = deque(await asyncio.to_thread(self._sources, paths))
+        assert self._workshop is not None, "start gives it"
+        while sources:
+            async with self._workshop(None) as sandbox, sandbox.connected() as connection:
+                while sources and await self._admit(connection, sources.popleft()):
+                    pass
+        self._notify()
+
+    async def _admit(self, connection: Connection, source: Source) -> bool:
+        """Puts a file on the shelf, or notes why not. False: it took the sandbox along."""
+        registrar = Registrar(self.shelf, self._registry, partial(self._packages, None))
+        try:
+            self.shelf.put(await registrar.admit(connection, source, DEFINE_TIMEOUT_S))
+        except ToolError as exc:
+            self._fail(source, exc)
+        except (ConnectionLost, TimeoutError):
+            error = ToolError(ErrorCode.SCHEMA_ERROR, "its sandbox ended while it was imported")
+            self._fail(source, error)
+            return False
+        return True
+
+    def _sources(self, paths: Sequence[Path]) -> list[Source]:
+        found: list[Source] = []
+        for path in paths:
+            try:
+                found.append(read_source(path))
+            except ToolError as exc:
+                self._fail(Source(namespace=path.stem, text="", origin=str(path)), exc)
+        return found
+
+    def _fail(self, source: Source, error: ToolError) -> None:
+        logger.error("%s: %s: %s", source.origin, error.code, error.message)
+        self.shelf.fail(source, ToolFailure.model_validate(error.as_dict()))
+
+    async def _packages(
+        self, sandbox_id: str | None, requirements: tuple[str, ...], timeout_s: float
+    ) -> Environment:
+        """Installs what a file needs, under the policy of the sandbox that asks for it."""
+        if self._environments is None:
+            raise ToolError(ErrorCode.DEPENDENCY_ERROR, "the group is still starting")
+        policy = None if sandbox_id is None else self._egress.policy(sandbox_id)
+        return await self._environments.ensure(requirements, policy, timeout_s=timeout_s)
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -1,0 +1,49 @@
+"""What tool.register, tool.list and tool.remove do."""
+
+from typing import Any
+
+from container_runtime.connection import Connection
+from tool_plugins.contract import Action
+from tool_plugins.errors import ErrorCode, ToolError
+
+from .models import Source
+from .session import ToolSession
+from .sources import MAX_SOURCE_BYTES, source_of
+
+ORIGIN = "registered by tool_register"
+
+
+async def manage(session: ToolSession, connection: Connection, action: Action) -> dict[str, Any]:
+    """The fields of the result.
+
+    Raises:
+        ToolError: it cannot be done; everything is as it was before.
+    """
+    args = action.args
+    if action.tool == "tool.list":
+        result = session.list(args["namespace"])
+    elif action.tool == "tool.remove":
+        result = await session.remove(connection, args["namespace"])
+    else:
+        source = await _source(connection, args)
+        result = await session.register(connection, source, args["timeout_s"])
+    return result.model_dump(mode="json")
+
+
+async def _source(connection: Connection, args: dict[str, Any]) -> Source:
+    if args["source"] is not None:
+        return source_of(args["namespace"], args["source"], ORIGIN)
+    data = bytearray()
+    async for piece in connection.download(args["path"]):
+        data += piece
+        if len(data) > MAX_SOURCE_BYTES:
+            raise ToolError(
+                ErrorCode.TOO_LARGE,
+                f"{args['path']!r} is larger than {MAX_SOURCE_BYTES} bytes",
+                hint="a file of tools is small: put data beside it",
+            )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        raise ToolError(ErrorCode.ENCODING_ERROR, f"{args['path']!r} is not UTF-8") from exc
+    return source_of(args["namespace"], text, f"{args['path']} of the workspace")

@@ -1,0 +1,1 @@
+"""Custom tools on the host."""
