@@ -5,21 +5,25 @@ clears up after them is `conformance.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 from tool_plugins.contract import Action
-from tool_plugins.errors import EngineError, SandboxError
+from tool_plugins.errors import ConfigurationError, EngineError, SandboxError
 
 from .connection import Connection
 from .engine import Container, Engine
+from .packages import make_folder
 from .spec import PROTOCOL_VERSION, ComputeResources, ContainerSpec
 
 ACTION_TIMEOUT_S = 60.0
 LABEL = "conformance"
+PACKAGE_FILE = "package.py"
 SMALL = ComputeResources(cpus=1, memory_mb=128, disk_mb=32, tmp_mb=8, pids=48)
 
 
@@ -347,3 +351,49 @@ async def disk_is_limited(subject: Subject) -> None:
         require(size <= SMALL.workspace_mb << 20, f"it took {size} bytes")
         data = await shell(connection, "rm big && echo ok > small && cat small")
         require(data["stdout"] == "ok\n", "there is no room afterwards")
+
+
+@contextmanager
+def packages(folder: Path) -> Iterator[str]:
+    """A set of packages on this host, with one file; its name."""
+    make_folder(folder)
+    with TemporaryDirectory(dir=folder) as made:
+        Path(made).chmod(0o777)  # so that only the way it is shared keeps it from being changed
+        Path(made, PACKAGE_FILE).write_text("print('here')\n")
+        yield Path(made).name
+
+
+@check()
+async def packages_of_the_host_are_there(subject: Subject) -> None:
+    """Who asks for the host's packages finds them, or is refused where no folder is shared."""
+    spec = subject.spec(environments=True)
+    layout = subject.engine.layout(spec.name)
+    if layout.packages is None:
+        try:
+            await subject.engine.create(spec)
+        except ConfigurationError:
+            return
+        raise Broken("they were promised, and there are none")
+    with packages(layout.packages) as name:
+        async with subject.running(environments=True) as (_, connection):
+            program = f"{layout.python} {layout.environments}/{name}/{PACKAGE_FILE}"
+            data = await shell(connection, program)
+    require(data["stdout"] == "here\n", f"running one of them ended in {data}")
+
+
+@check(isolating=True)
+async def packages_cannot_be_changed_or_listed(subject: Subject) -> None:
+    """The host's packages are read-only inside, have no list, and are not there unasked."""
+    layout = subject.engine.layout(subject.spec().name)
+    if layout.packages is None:
+        return
+    with packages(layout.packages) as name:
+        place = f"{layout.environments}/{name}"
+        async with subject.running(environments=True) as (_, connection):
+            data = await shell(connection, f"rm {place}/{PACKAGE_FILE}")
+            require("Read-only" in data["stderr"], f"removing a file ended in {data}")
+            data = await shell(connection, f"ls {layout.environments}")
+            require("denied" in data["stderr"], f"a list of them ended in {data}")
+        async with subject.running() as (_, connection):
+            data = await shell(connection, f"cat {place}/{PACKAGE_FILE}")
+            require(data["exit_code"] != 0, "they are there though nobody asked")

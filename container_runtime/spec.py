@@ -14,6 +14,7 @@ LimitClass = Literal["hard", "average", "approximate", "measured-only", "none"]
 PROTOCOL_VERSION = 1
 WORKSPACE = "/workspace"
 RUN = "/run/sandbox"
+ENVIRONMENTS = "/opt/environments"
 DEFAULT_DISK_MB = 1024
 EGRESS_SOCKET = "egress/egress.sock"
 EGRESS_CA = "egress/ca.pem"
@@ -58,6 +59,7 @@ class ContainerSpec(Value):
     user id agent code runs as, unique among the sandboxes of one installation. With `egress`,
     programs inside find a proxy on loopback that leads to the socket `EGRESS_SOCKET` of the shared
     folder (see `Layout`), where the host listens; `EGRESS_CA` beside it may hold certificates.
+    With `environments`, programs inside find the host's packages, which they cannot change.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,60}$")]
@@ -66,6 +68,7 @@ class ContainerSpec(Value):
     agent_uid: Annotated[int, Field(ge=100_000, le=2_000_000_000)] = 200_000
     environment: dict[str, str] = Field(default_factory=dict)
     egress: bool = False
+    environments: bool = False
 
 
 class EffectiveLimit(Value):
@@ -120,11 +123,17 @@ class Layout:
     """Where programs in a container find things.
 
     `shared` is a folder of this host they find as `run`; None where the engine shares none.
+    `environments` is where those that asked for it find `packages`, a folder of this host that is
+    the same for all of them and has a folder for each set of packages. They can enter one whose
+    name they know, and cannot list them. `python` is the interpreter that runs those packages.
     """
 
     workspace: str
     run: str
     shared: Path | None
+    environments: str
+    packages: Path | None
+    python: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from container_runtime import packages
 from container_runtime.engine import Engine, Report
 from container_runtime.image.builder import ImageBuilder
-from container_runtime.image.inputs import DEFAULT_BASE, Flavour
+from container_runtime.image.inputs import DEFAULT_BASE, PYTHON_VERSION, Flavour
 from container_runtime.limits import DISK_RATES, plan, settle
 from container_runtime.spec import (
+    ENVIRONMENTS,
     RUN,
     WORKSPACE,
     ComputeResources,
@@ -50,6 +52,9 @@ from .docker_folder import SandboxFolder, server_uid
 from .docker_host import EngineHost, read_host
 from .docker_network import make_network, remove_network
 from .docker_service import DockerServices
+
+PYTHON = "/usr/bin/python3"
+"""The interpreter of the image, which the action server runs on too."""
 
 UNDO_TIMEOUT_S = 60.0
 ENDPOINTS = ("auto", "unix", "tcp")
@@ -140,6 +145,7 @@ class DockerEngine(Engine):
                 "endpoint": self._reach,
                 "url": self._client.url,
                 "architecture": host.architecture,
+                "python": PYTHON_VERSION,
                 "default_runtime": host.default_runtime,
                 "runc_version": host.runc_version,
             },
@@ -149,8 +155,15 @@ class DockerEngine(Engine):
         return settle(resources, self._facts.facts(self._unavailable))
 
     def layout(self, name: str) -> Layout:
-        shared = self._folder(name).run if self._reach == "unix" else None
-        return Layout(workspace=WORKSPACE, run=RUN, shared=shared)
+        shares = self._reach == "unix"
+        return Layout(
+            workspace=WORKSPACE,
+            run=RUN,
+            shared=self._folder(name).run if shares else None,
+            environments=ENVIRONMENTS,
+            packages=packages.folder_in(self._state) if shares else None,
+            python=PYTHON,
+        )
 
     async def ensure_image(self, report: Report) -> str:
         return await self._images.ensure(self._facts.architecture, report)
@@ -190,6 +203,8 @@ class DockerEngine(Engine):
 
     async def _make(self, spec: ContainerSpec, folder: SandboxFolder, image: str) -> Placement:
         """Mounts the workspace and creates the container side by side."""
+        if spec.environments and self._reach == "unix":
+            await asyncio.to_thread(packages.make_folder, packages.folder_in(self._state))
         rates = any(getattr(spec.resources, name) for name in DISK_RATES)
         mounting = self._mount(spec, folder)
         if rates:  # the engine wants to see the device that it is to throttle
@@ -223,6 +238,7 @@ class DockerEngine(Engine):
             server_uid=server_uid(),
             run=folder.run if reach == "unix" else None,
             workspace=None if self._unavailable else folder.workspace,
+            packages=packages.folder_in(self._state) if reach == "unix" else None,
             device=mounted.device if mounted else None,
             apparmor=host.apparmor,
             processors=host.processors,

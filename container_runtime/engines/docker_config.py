@@ -12,6 +12,7 @@ from typing import Any, Literal
 from container_runtime.limits import MIB, SHM_MB, spool_mb
 from container_runtime.spec import (
     EGRESS_SOCKET,
+    ENVIRONMENTS,
     RUN,
     WORKSPACE,
     ComputeResources,
@@ -85,8 +86,8 @@ class Access:
 class Placement:
     """What a container needs from its host beside its specification.
 
-    `run` and `workspace` are host folders to bind, None where the host shares none; `device` is
-    the block device behind the workspace.
+    `run`, `workspace` and `packages` are host folders to bind, None where the host shares none;
+    `device` is the block device behind the workspace.
     """
 
     image: str
@@ -95,6 +96,7 @@ class Placement:
     access: Access
     run: Path | None
     workspace: Path | None
+    packages: Path | None = None
     device: str | None = None
     apparmor: bool = False
     processors: int = 1
@@ -276,7 +278,18 @@ def _storage(spec: ContainerSpec, place: Placement) -> dict[str, Any]:
         mounts.append(_bind(place.workspace, WORKSPACE))
     else:
         tmpfs[WORKSPACE] = _tmpfs(resources.workspace_mb, uid, "exec,", mode="0755")
+    if spec.environments:
+        mounts.append(_bind(_packages(place), ENVIRONMENTS) | {"ReadOnly": True})
     return {"Tmpfs": tmpfs, "Mounts": mounts, **_throttles(resources, place.device)}
+
+
+def _packages(place: Placement) -> Path:
+    if place.packages is None:
+        raise ConfigurationError(
+            "this engine shares no folder with its containers, so no packages can be put into them",
+            hint="use an engine on this machine, or tools that need no packages",
+        )
+    return place.packages
 
 
 def _tmpfs(size_mb: int, uid: int, flags: str, mode: str = "0700") -> str:
@@ -344,5 +357,8 @@ def _normal(name: str, value: Any) -> Any:
     if name == "Ulimits":
         return sorted((item["Name"], item["Soft"], item["Hard"]) for item in value or ())
     if name == "Mounts":
-        return sorted((item["Type"], item["Source"], item["Target"]) for item in value or ())
+        return sorted(
+            (item["Type"], item["Source"], item["Target"], bool(item.get("ReadOnly")))
+            for item in value or ()
+        )
     return value or None

@@ -6,12 +6,15 @@ current user, and says so in every capability and limit.
 
 import asyncio
 import os
+import platform
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from container_runtime import packages
 from container_runtime.engine import Container, Engine, Report
 from container_runtime.server.app import create_app
 from container_runtime.server.config import agent_environment
@@ -129,6 +132,7 @@ class InProcessEngine(Engine):
         executors: Executors | None = None,
     ) -> None:
         self._folder = Path(state_dir) / "in_process"
+        self._packages = packages.folder_in(Path(state_dir))
         self._executors = executors
         self._containers: dict[str, InProcessContainer] = {}
 
@@ -145,6 +149,10 @@ class InProcessEngine(Engine):
             engine_version="1",
             isolates=False,
             workspace_mechanism="folder",
+            details={
+                "architecture": platform.machine(),
+                "python": ".".join(platform.python_version_tuple()[:2]),
+            },
             warnings=(
                 "the in-process engine isolates nothing: agent code runs as the current user",
                 f"{UNLIMITED}, not even limits that are required",
@@ -154,7 +162,14 @@ class InProcessEngine(Engine):
     def layout(self, name: str) -> Layout:
         folder = self._folder / name
         shared = folder / SHARED
-        return Layout(workspace=str(folder / "workspace"), run=str(shared), shared=shared)
+        return Layout(
+            workspace=str(folder / "workspace"),
+            run=str(shared),
+            shared=shared,
+            environments=str(self._packages),
+            packages=self._packages,
+            python=sys.executable,
+        )
 
     async def ensure_image(self, report: Report) -> str:
         return "in-process"
@@ -167,6 +182,8 @@ class InProcessEngine(Engine):
         spec = spec.model_copy(update={"resources": self.settle(spec.resources)})
         folder = self._folder / spec.name
         folder.mkdir(parents=True, exist_ok=True)
+        if spec.environments:
+            await asyncio.to_thread(packages.make_folder, self._packages)
         container = InProcessContainer(spec, folder, self._executors)
         self._containers[spec.name] = container
         return container

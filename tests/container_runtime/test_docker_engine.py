@@ -113,6 +113,18 @@ def test_field_kept_otherwise_is_found(field: str, value: Any) -> None:
     assert [name for name, _ in differences(asked, kept(asked, **{field: value}))] == [field]
 
 
+def test_mount_that_became_writable_is_found() -> None:
+    asked = body()
+    mounts = [{**each, "ReadOnly": False} for each in asked["HostConfig"]["Mounts"]]
+    assert [name for name, _ in differences(asked, kept(asked, Mounts=mounts))] == ["Mounts"]
+
+
+def test_packages_are_refused_where_the_engine_shares_no_folder() -> None:
+    place = Placement("i", "/s", 1, Access("published"), None, None)
+    with pytest.raises(ConfigurationError, match="no packages can be put into them"):
+        create_body(spec(environments=True), place)
+
+
 def test_dropped_limit_is_reported_as_none() -> None:
     resources = SMALL.model_copy(update={"enforcement": "best_effort", "disk_write_mb_s": 4.0})
     asked = body(resources, device="/dev/loop0")
