@@ -1,16 +1,39 @@
-"""What tool.register, tool.list and tool.remove do."""
+"""What tool.register, tool.list and tool.remove do, and what add_tools takes."""
 
+from pathlib import Path
 from typing import Any
 
 from container_runtime.connection import Connection
 from tool_plugins.contract import Action
-from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.errors import ConfigurationError, ErrorCode, ToolError
 
 from .models import Source
 from .session import ToolSession
-from .sources import MAX_SOURCE_BYTES, source_of
+from .sources import MAX_SOURCE_BYTES, read_source, source_of
 
 ORIGIN = "registered by tool_register"
+
+
+def given_source(source: Path | str, namespace: str | None) -> Source:
+    """What an SDK user gave: the path of a file of this machine, or a text with its namespace.
+
+    Raises:
+        ToolError: the file cannot be read, or is no file of tools.
+        ConfigurationError: a path came with a namespace, or a text without one.
+    """
+    if isinstance(source, Path):
+        if namespace is not None:
+            raise ConfigurationError(
+                f"{source} has a namespace already: its name", hint="leave namespace out"
+            )
+        return read_source(source)
+    if not isinstance(source, str):
+        raise ConfigurationError(f"source is a {type(source).__name__}", hint="use a Path or text")
+    if namespace is None:
+        raise ConfigurationError(
+            "a source text needs a namespace", hint="name it, or give the Path of a file"
+        )
+    return source_of(namespace, source, "a text given to add_tools")
 
 
 async def manage(session: ToolSession, connection: Connection, action: Action) -> dict[str, Any]:
