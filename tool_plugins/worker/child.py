@@ -5,16 +5,12 @@ what goes wrong with it is an answer. Standard output and error lead nowhere, an
 empty: nothing a library prints is ever taken for an answer.
 """
 
-import array
 import ctypes
-import fcntl
 import gc
 import importlib
 import os
 import resource
-import select
 import signal
-import socket
 import sys
 import threading
 import time
@@ -25,27 +21,24 @@ from typing import Any, NoReturn
 
 from tool_plugins.errors import ErrorCode, ToolError
 
+from .channel import Channel, end_group
 from .wire import (
+    MAX_ASKS,
     MAX_BODY_BYTES,
-    MAX_DESCRIPTORS,
+    MAX_EVENT_BYTES,
     MAX_TRACE_CHARS,
-    RECEIVE_BYTES,
-    Frames,
     TooLongError,
     error_fields,
+    excess,
     pack,
+    parse_error,
 )
 
 MIB = 1024 * 1024
-MAX_EVENT_BYTES = MIB
 # Memory beyond this is given back after a call, which takes some milliseconds.
 RELEASE_ABOVE_BYTES = 96 * MIB
-WATCHER_STACK_BYTES = 256 * 1024
 # A server that is there ends a call at its deadline; this ends one the server cannot end any more.
 OVERDUE_S = 10.0
-# Above what a program that closes "all" descriptors, or opens its own, usually means.
-LOWEST_CHANNEL_FD = 200
-RIGHTS_BYTES = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 RLIMIT_LOCKS = 10
 PR_SET_DUMPABLE = 4
 
@@ -59,81 +52,67 @@ class Call:
     `deadline` is a time of `time.monotonic()`; soon after it the process is killed.
     """
 
-    def __init__(self, channel: "Channel", number: int, timeout_s: float, descriptors: list[int]):
+    def __init__(self, channel: Channel, number: int, timeout_s: float, descriptors: list[int]):
         self.descriptors = descriptors
         self.deadline = time.monotonic() + timeout_s
         self._channel = channel
         self._number = number
+        self._lock = threading.Lock()
+        self._over = False
+        self._asking = threading.BoundedSemaphore(MAX_ASKS)
 
     def emit(self, event: dict[str, Any]) -> None:
-        """Tells the caller something meanwhile, from any thread.
+        """Tells the caller something meanwhile, from any thread. After the call it is lost.
 
         Raises:
             ValueError: it is larger than `MAX_EVENT_BYTES`.
         """
-        message = pack({"id": self._number, "event": event})
+        self._send({"event": event})
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Asks the caller for something and waits for the answer, from any thread.
+
+        Up to `MAX_ASKS` may be under way; further ones wait until there is room.
+
+        Raises:
+            ToolError: the answer is a refusal.
+            ValueError: the request is larger than `MAX_EVENT_BYTES`.
+            RuntimeError: the call is over, so nobody answers.
+        """
+        with self._asking:
+            number = self._channel.open_ask()
+            try:
+                if not self._send({"ask": number, "request": request}):
+                    raise RuntimeError("the call is over")
+                answer = self._channel.answer(number, lambda: self._over)
+            finally:
+                self._channel.close_ask(number)
+        if not answer:
+            raise RuntimeError("the call is over")
+        if "error" in answer:
+            raise parse_error(answer["error"])
+        return answer["data"]
+
+    def finish(self) -> None:
+        """Ends it: what threads it left behind still say concerns nobody."""
+        with self._lock:
+            self._over = True
+        self._channel.wake()
+
+    def _send(self, fields: dict[str, Any]) -> bool:
+        """Whether it was sent: not once the call is over, nor out of a forked process."""
+        message = pack({"id": self._number, **fields})
         if len(message) > MAX_EVENT_BYTES:
-            raise ValueError(f"an event of {len(message)} bytes")
-        self._channel.send(message)
+            raise ValueError(f"a message of {len(message)} bytes is larger than {MAX_EVENT_BYTES}")
+        with self._lock:
+            if self._over or self._channel.forked:
+                return False
+            self._channel.send(message)
+        return True
 
 
 Handler = Callable[[dict[str, Any], Call], dict[str, Any]]
 Handlers = Mapping[str, Handler]
-
-
-class Channel:
-    """The way to the server. Its end is the end of this process and its process group."""
-
-    def __init__(self, fd: int) -> None:
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_CHANNEL_FD)
-        os.close(fd)
-        self._socket = socket.socket(fileno=high)
-        self._lock = threading.Lock()
-        self._frames = Frames()
-        self._descriptors: list[int] = []
-        self._messages: list[dict[str, Any]] = []
-
-    def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Waits for the next message; gives it with the descriptors that came along."""
-        while not self._messages:
-            # Not `socket.recv_fds`: it ignores the flag, and children would inherit them all.
-            data, ancillary, _, _ = self._socket.recvmsg(
-                RECEIVE_BYTES, RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC
-            )
-            if not data:
-                end_group()
-            for _, _, rights in ancillary:
-                self._descriptors += array.array("i", rights)
-            self._messages = self._frames.feed(data)
-        message = self._messages.pop(0)
-        # What arrives at once, several messages and the descriptors of one, is not told apart.
-        count = message.get("descriptors", 0)
-        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return message, descriptors
-
-    def send(self, message: bytes) -> None:
-        """Sends a whole message."""
-        with self._lock:
-            self._socket.sendall(message)
-
-    def watch(self) -> None:
-        """Ends the process group when the server is gone, even in the midst of a call."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLRDHUP)
-        threading.stack_size(WATCHER_STACK_BYTES)
-        threading.Thread(target=_end_after, args=(poll,), daemon=True).start()
-        threading.stack_size(0)
-
-
-def _end_after(poll: "select.poll") -> None:
-    poll.poll()
-    end_group()
-
-
-def end_group() -> NoReturn:
-    """Kills this process and those it started, but for those that left its process group."""
-    os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 class Program:
@@ -167,14 +146,12 @@ class Program:
     def pack(self, answer: dict[str, Any]) -> bytes:
         """An answer as it is sent, or the reason why it cannot be."""
         try:
-            return pack(answer)
+            packed = pack(answer)
+            if not (too_much := excess(packed)):
+                return packed
+            error = _too_large(f"the result has {too_much}")
         except TooLongError:
-            limit = MAX_BODY_BYTES // MIB
-            error = ToolError(
-                ErrorCode.TOO_LARGE,
-                f"the result is larger than {limit} MB",
-                hint="ask for less at a time",
-            )
+            error = _too_large(f"the result is larger than {MAX_BODY_BYTES // MIB} MB")
         except MemoryError:
             error = self._no_memory()
         except (TypeError, ValueError, RecursionError) as exc:
@@ -193,6 +170,10 @@ class Program:
             f"this takes more than the {self._memory_mb} MB of memory it may have",
             hint="try a part of it, or a smaller input",
         )
+
+
+def _too_large(message: str) -> ToolError:
+    return ToolError(ErrorCode.TOO_LARGE, message, hint="ask for less at a time")
 
 
 def _trace(exc: BaseException) -> str:
@@ -240,10 +221,13 @@ def _serve(channel: Channel, program: Program) -> None:
     call = Call(channel, fields["id"], fields["timeout_s"], descriptors)
     signal.setitimer(signal.ITIMER_REAL, fields["timeout_s"] + OVERDUE_S)
     answer = {"id": fields["id"], **program.answer(fields, call)}
+    if channel.forked:
+        os._exit(0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
+    call.finish()
     channel.send(program.pack(answer))
     if answer.get("spent"):
         end_group()

@@ -12,7 +12,7 @@ from tool_plugins.context import Host
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.terminal.counters import Counters
 
-from .process import Event, Worker, WorkerLost
+from .process import Event, OnAsk, Worker, WorkerLost
 from .wire import MAX_BODY_BYTES, MAX_DESCRIPTORS, MAX_TRACE_CHARS, TooLongError, parse_error
 
 DEFAULT_SIZE = 2
@@ -65,9 +65,12 @@ class WorkerPool:
         timeout_s: float,
         grace_s: float = 0.0,
         on_event: Event | None = None,
+        on_ask: OnAsk | None = None,
         descriptors: Sequence[int] = (),
     ) -> dict[str, Any]:
         """What the handler of `verb` gives. It gets `args`, and copies of the descriptors.
+
+        Without `on_ask` a program that asks for something (`Call.ask`) is ended.
 
         `timeout_s` bounds everything, a wait for a free process too; a handler that keeps to its
         deadline itself has `grace_s` more to say so. Nothing of what comes back, neither answer nor
@@ -87,7 +90,7 @@ class WorkerPool:
                 worker = self._take()
                 left = max(0.0, deadline - asyncio.get_running_loop().time())
                 request = {"verb": verb, "args": args, "timeout_s": left}
-                return await self._ask(worker, request, descriptors, on_event)
+                return await self._ask(worker, request, descriptors, on_event, on_ask)
         except TimeoutError as exc:
             if not limit.expired():
                 raise
@@ -115,9 +118,10 @@ class WorkerPool:
         request: dict[str, Any],
         descriptors: Sequence[int],
         on_event: Event | None,
+        on_ask: OnAsk | None,
     ) -> dict[str, Any]:
         try:
-            answer = await worker.call(request, descriptors, on_event)
+            answer = await worker.call(request, descriptors, on_event, on_ask)
             outcome = self._outcome(answer)
         except TooLongError as exc:
             self._put_back(worker)

@@ -9,6 +9,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.processes import Trees, kill_all, spawn
 from tool_plugins.terminal.counters import Counters
 
-from .wire import RECEIVE_BYTES, Frames, WireError, pack
+from .wire import MAX_ASKS, RECEIVE_BYTES, Frames, WireError, pack
 
 ROOT = str(Path(__file__).resolve().parents[2])
 BOOT = """
@@ -33,6 +35,21 @@ LAST_READS = 4
 """How often at most to read from a process that has ended: more than its socket can hold."""
 
 Event = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a worker wants to know in the midst of a call. Nothing in `request` has been looked at.
+
+    `reply` takes {"data": {...}} or {"error": {...}}, once, and only as long as the call runs;
+    later it does nothing. It raises TooLongError when that is too long, and can be called again.
+    """
+
+    request: dict[str, Any]
+    reply: Callable[[dict[str, Any]], None]
+
+
+OnAsk = Callable[[Ask], None]
 
 
 class WorkerLost(Exception):
@@ -61,6 +78,7 @@ class Worker:
         self._messages: deque[dict[str, Any]] = deque()
         self._news: asyncio.Future[None] | None = None
         self._number = 0
+        self._asks: set[int] = set()
         self._busy = False
         self._why = ""
         self._ending: asyncio.Task[None] | None = None
@@ -99,7 +117,11 @@ class Worker:
         return self._ending is None
 
     async def call(
-        self, request: dict[str, Any], descriptors: Sequence[int], on_event: Event | None
+        self,
+        request: dict[str, Any],
+        descriptors: Sequence[int],
+        on_event: Event | None,
+        on_ask: OnAsk | None = None,
     ) -> dict[str, Any]:
         """Asks, and waits for the message that answers. The caller bounds the wait.
 
@@ -114,17 +136,33 @@ class Worker:
         self._send(message, descriptors)
         while True:
             answer = await self._next()
-            if "event" not in answer:
+            if "event" in answer:
+                _heard(answer, on_event)
+            elif "ask" in answer:
+                self._asked(answer, on_ask)
+            else:
                 break
-            event = answer["event"]
-            if not isinstance(event, dict):
-                raise WorkerLost
-            if on_event is not None:
-                on_event(event)
         self._busy = False
+        self._asks.clear()
         if self._messages or self._frames.partial:
             self.end("ended because it said more than it was asked")
         return answer
+
+    def _asked(self, message: dict[str, Any], on_ask: OnAsk | None) -> None:
+        number, request = message["ask"], message.get("request")
+        if type(number) is not int or number in self._asks or not isinstance(request, dict):
+            raise WorkerLost
+        if on_ask is None or len(self._asks) >= MAX_ASKS:
+            raise WorkerLost
+        self._asks.add(number)
+        on_ask(Ask(request, partial(self._answer, self._number, number)))
+
+    def _answer(self, call: int, ask: int, fields: dict[str, Any]) -> None:
+        if not self._busy or self._number != call or ask not in self._asks:
+            return
+        message = pack({"id": call, "answer": ask, **fields})
+        self._asks.remove(ask)
+        self._send(message, ())
 
     def end(self, why: str) -> "asyncio.Task[None]":
         """Ends the process and all that came of it, which goes on if the caller is cancelled.
@@ -237,6 +275,14 @@ class Worker:
             else:
                 self._unsent[0] = (left[sent:], ())
         self._loop.remove_writer(self._fd)
+
+
+def _heard(message: dict[str, Any], on_event: Event | None) -> None:
+    event = message["event"]
+    if not isinstance(event, dict):
+        raise WorkerLost
+    if on_event is not None:
+        on_event(event)
 
 
 def trusted_path(host: Host) -> list[str]:

@@ -6,6 +6,11 @@ A stream of frames: a length of four bytes, then a JSON object of that size.
     worker  {"id", "event": {...}} any number of times, then one of
             {"id", "data": {...}} and {"id", "error": {...}, "trace": str, "spent": bool}
 
+Before that the worker may ask for something, up to `MAX_ASKS` at a time:
+
+    worker  {"id", "ask": int, "request": {...}}
+    server  {"id", "answer": int, "data": {...}} or {"id", "answer": int, "error": {...}}
+
 A worker belongs to the agent's user and may run the agent's own code, so its end of this is never
 trusted: sizes are bounded before anything is kept, and the number of values before any is made.
 """
@@ -20,12 +25,21 @@ HEADER = struct.Struct("!I")
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_DESCRIPTORS = 16
 RECEIVE_BYTES = 64 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
+"""Of a message that is not the last word of a call."""
+
+MAX_ASKS = 8
 MAX_VALUES = 200_000
 """Values in one message: one of two bytes on the wire takes more than a hundred in memory."""
+
+MAX_DEPTH = 200
+"""Levels of JSON in one message: less than any reader of it can take."""
 
 MAX_MESSAGE_CHARS = 4000
 MAX_TRACE_CHARS = 20_000
 
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -50,14 +64,30 @@ def pack(fields: dict[str, Any]) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
+def excess(body: bytes) -> str:
+    """What a message has too much of, in words; "" if it may be made into values."""
+    if _values(body) > MAX_VALUES and _too_many(body):
+        return f"more than {MAX_VALUES} values"
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(body):
+        return f"more than {MAX_DEPTH} levels"
+    return ""
+
+
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a message.
+    """The JSON object of a message from a worker.
 
     Raises:
-        WireError: it is none, or has too many values.
+        WireError: it is none, or has too much of something.
     """
-    if _values(body) > MAX_VALUES and _too_many(body):
-        raise WireError(f"a message of more than {MAX_VALUES} values")
+    if too_much := excess(body):
+        raise WireError(f"a message of {too_much}")
+    fields = _load(body)
+    if len(body) > MAX_EVENT_BYTES and ("event" in fields or "ask" in fields):
+        raise WireError(f"an event of {len(body)} bytes")
+    return fields
+
+
+def _load(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as exc:
@@ -74,11 +104,32 @@ def _values(body: bytes) -> int:
 
 def _too_many(body: bytes) -> bool:
     """The same without what is in strings. Takes a fraction of a second for the worst message."""
-    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    plain = _without_escapes(body)
+    return _too_many_quotes(plain) or _values(_without_strings(plain)) > MAX_VALUES
+
+
+def _too_deep(body: bytes) -> bool:
+    plain = _without_escapes(body)
+    if _too_many_quotes(plain):
+        return True
+    brackets = _without_strings(plain).translate(_SQUARE, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """Then each quotation mark begins or ends a string."""
+    return body.replace(rb"\\", b"").replace(rb"\"", b"")
+
+
+def _without_strings(plain: bytes) -> bytes:
+    return b"".join(plain.split(b'"')[::2])
+
+
+def _too_many_quotes(plain: bytes) -> bool:
     # Each value may be two strings, as it has a name.
-    return plain.count(b'"') > 4 * MAX_VALUES or (
-        _values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
-    )
+    return plain.count(b'"') > 4 * MAX_VALUES
 
 
 def _refuse(constant: str) -> None:
@@ -86,9 +137,10 @@ def _refuse(constant: str) -> None:
 
 
 class Frames:
-    """Cuts what arrives into messages."""
+    """Cuts what arrives into messages. What a worker receives is `trusted`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trusted: bool = False) -> None:
+        self._parse = _load if trusted else parse
         self._buffer = bytearray()
 
     @property
@@ -112,7 +164,7 @@ class Frames:
             end = start + HEADER.size + length
             if len(self._buffer) < end:
                 break
-            found.append(parse(bytes(self._buffer[start + HEADER.size : end])))
+            found.append(self._parse(bytes(self._buffer[start + HEADER.size : end])))
             start = end
         del self._buffer[:start]
         return found

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tool_plugins.errors import ErrorCode, ToolError
-from tool_plugins.worker.child import LOWEST_CHANNEL_FD, Call
+from tool_plugins.worker.channel import LOWEST_CHANNEL_FD
+from tool_plugins.worker.child import Call
 
 Args = dict[str, Any]
-STATE = {"calls": 0}
+STATE: dict[str, Any] = {"calls": 0}
 
 
 def echo(args: Args, call: Call) -> Args:
@@ -79,6 +81,66 @@ def tell_for_ever(args: Args, call: Call) -> Args:
 def tell_too_much(args: Args, call: Call) -> Args:
     call.emit({"text": "x" * 2_000_000})
     return {}
+
+
+def ask(args: Args, call: Call) -> Args:
+    return {"answer": call.ask(args["request"])}
+
+
+def ask_refused(args: Args, call: Call) -> Args:
+    try:
+        call.ask({"size": "x" * args.get("size", 0)})
+    except (ToolError, ValueError) as exc:
+        return {"type": type(exc).__name__, "text": str(exc), "hint": getattr(exc, "hint", "")}
+    return {}
+
+
+def ask_at_once(args: Args, call: Call) -> Args:
+    """From many threads; each must get its own answer."""
+    with ThreadPoolExecutor(args["count"]) as threads:
+        answers = list(threads.map(lambda n: call.ask({"number": n}), range(args["count"])))
+    return {"answers": [each["number"] for each in answers]}
+
+
+LATER: list[str] = []
+
+
+def ask_later(args: Args, call: Call) -> Args:
+    """Leaves threads behind that wait for an answer, want to ask, and want to tell."""
+    done = threading.Event()
+
+    def waiting() -> None:
+        try:
+            call.ask({})
+        except RuntimeError as exc:
+            LATER.append(str(exc))
+
+    def late() -> None:
+        done.wait()
+        waiting()
+        call.emit({"late": True})
+        LATER.append("told")
+
+    threading.Thread(target=waiting, daemon=True).start()
+    STATE["late"] = threading.Thread(target=late, daemon=True)
+    STATE["late"].start()
+    STATE["done"] = done
+    return {}
+
+
+def what_later(args: Args, call: Call) -> Args:
+    STATE["done"].set()
+    STATE["late"].join()
+    return {"said": LATER}
+
+
+def fork(args: Args, call: Call) -> Args:
+    """Both processes go on, and both return."""
+    pid = os.fork()
+    if pid == 0:
+        call.emit({"from": "the child"})
+        return {"from": "the child"}
+    return {"status": os.waitpid(pid, 0)[1]}
 
 
 def give(args: Args, call: Call) -> Args:
@@ -229,6 +291,7 @@ HANDLERS = {
     function.__name__: function
     for function in (
         echo, look, refuse, shout, tell, tell_for_ever, tell_too_much, give, raising, die, eat,
-        sleep, leave, flee, say, say_later, say_values, say_quotes, read, fds,
+        sleep, leave, flee, say, say_later, say_values, say_quotes, read, fds, ask, ask_refused,
+        ask_at_once, ask_later, what_later, fork,
     )
 }  # fmt: skip

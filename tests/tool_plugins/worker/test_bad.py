@@ -90,7 +90,7 @@ async def test_print_never_disturbs_the_answer(pool: WorkerPool):
         ("object", ErrorCode.INTERNAL),
         ("list", ErrorCode.INTERNAL),
         ("deep", ErrorCode.INTERNAL),
-        ("many", ErrorCode.INTERNAL),
+        ("many", ErrorCode.TOO_LARGE),
     ],
 )
 async def test_a_result_that_cannot_be_taken_is_an_error(pool: WorkerPool, what, code):
