@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from container_runtime.engine import Engine, Report
 from container_runtime.spec import ComputeResources, HostCapabilities
 from tool_plugins.errors import SandboxError, SandboxStateError
-from tool_plugins.registry import ToolRegistry, load_registry
+from tool_plugins.registry import ToolRegistry
 
 from .clock import Clock, SystemClock
 from .config import Settings
@@ -28,9 +28,12 @@ from .services import Services
 from .tasks import finish
 
 if TYPE_CHECKING:
+    from tool_plugins.tool.results import FileSummary
+
     from .databases.access import Access, DatabaseAccess
     from .egress.policy import EgressPolicy
     from .search.provider import SearchProvider
+    from .tools.models import CustomTool
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,11 @@ class SandboxGroup:
     proxy that lets nothing out. `web_search` is a provider for `web.search`: a `SearchProvider`,
     the fields of a built-in one as a mapping, or the path of a YAML file. `browser` gives the
     sandboxes an image with Chromium, and the tools that drive it.
+
+    `tools` are Python files, or folders of them, whose functions become tools of every sandbox;
+    they are followed while the group lives. A file that does not work is logged, and listed with
+    its error. `tool_registration` lists the tools by which models register files of their own.
+    `package_index` is the URL of the index that packages of these files come from.
     """
 
     def __init__(
@@ -67,7 +75,9 @@ class SandboxGroup:
         *,
         compute_resources: ComputeResources | None = None,
         resource_limits: Mapping[str, Any] | GroupLimits | None = None,
-        tools: Any = None,
+        tools: "Sequence[Path | str]" = (),
+        tool_registration: bool = False,
+        package_index: str | None = None,
         database_access: "DatabaseAccess | Mapping[str, Any] | Path | str | None" = None,
         auth_config: Any = None,
         initial_database_population_config: Path | str | None = None,
@@ -84,30 +94,34 @@ class SandboxGroup:
         clock: Clock | None = None,
         sweep_interval_s: float = SWEEP_INTERVAL_S,
     ) -> None:
-        refuse_unavailable(tools=tools, auth_config=auth_config)
+        refuse_unavailable(auth_config=auth_config)
         self.name = check_name(name)
         self.limits = GroupLimits.parse(resource_limits)
         self.compute_resources = check_resources(compute_resources, ComputeResources())
         # Not at the top: it would slow down every import of the SDK, as models of databases do.
-        from .databases.configuration import configure, tools_for
+        from .databases.configuration import configure
 
         self._databases = configure(
             database_access, initial_database_population_config, settings_environment()
         )
-        from .egress.listing import web_tools
         from .egress.loading import parse_policy
+        from .listing import compose
         from .search.configuration import configure_search
+        from .tools.sources import parse_tools
 
         self.egress_policy = parse_policy(egress_policy, settings_environment())
         self._search = configure_search(web_search, settings_environment())
         self._browser = browser
-        chosen = load_registry() if registry is None else registry
-        self.registry = ToolRegistry(
-            [
-                *chosen,
-                *tools_for(self._databases.access),
-                *web_tools(self.egress_policy, search=self._search is not None, browser=browser),
-            ]
+        self._tools = parse_tools(tools)
+        self._package_index = package_index
+        self.registry = compose(
+            registry,
+            databases=self._databases.access,
+            egress_policy=self.egress_policy,
+            search=self._search is not None,
+            browser=browser,
+            custom=bool(self._tools),
+            registration=tool_registration,
         )
         self._settings = Settings.load(
             state_dir=state_dir,
@@ -119,6 +133,7 @@ class SandboxGroup:
         self._report = report
         self._clock = clock or SystemClock()
         self._sweep_interval_s = sweep_interval_s
+        self._tool_listeners: list[Callable[[], None]] = []
         self._opened = AsyncExitStack()
         self._starting = False
         self._started: _Started | None = None
@@ -156,6 +171,8 @@ class SandboxGroup:
                 egress_policy=self.egress_policy,
                 search=self._search,
                 browser=self._browser,
+                tools=self._tools,
+                package_index=self._package_index,
                 registry=self.registry,
                 clock=self._clock,
                 report=self._report,
@@ -171,6 +188,7 @@ class SandboxGroup:
                 adopt=members.adopt,
             )
             await recovery.run()
+            await self._start_tools(services, members)
             sweeper = asyncio.get_running_loop().create_task(self._sweep_forever())
             self._started = _Started(services, members, recovery, sweeper)
             self._opened = opened.pop_all()
@@ -247,6 +265,25 @@ class SandboxGroup:
         """
         await self._live().members.end(sandbox_id, principal)
 
+    def custom_tools(self, principal: Principal = LOCAL) -> "list[CustomTool]":
+        """The custom tools a caller sees now: the group's, and those of the default sandbox."""
+        if self._started is None:
+            return []
+        sandbox = self._started.members.implicit(principal)
+        if sandbox is not None:
+            return sandbox.custom_tools()
+        return self._started.services.tools.shelf.tools()
+
+    def custom_files(self) -> "list[FileSummary]":
+        """The group's files of custom tools, with the errors of those that do not work."""
+        from .tools.views import summaries
+
+        return summaries(self._live().services.tools.shelf.own, schemas=False)
+
+    def on_tools_changed(self, listener: Callable[[], None]) -> None:
+        """`listener()` is called in the event loop whenever somebody's custom tools changed."""
+        self._tool_listeners.append(listener)
+
     async def capabilities(self) -> HostCapabilities:
         """What this host and engine can do."""
         return await self._live().services.engine.capabilities()
@@ -261,6 +298,20 @@ class SandboxGroup:
         await started.members.inspect()
         await started.members.flush()
         return await started.recovery.run()
+
+    async def _start_tools(self, services: Services, members: Members) -> None:
+        """Registers the group's files of custom tools. The workshop has no databases."""
+        from .databases.configuration import override
+        from .tools.workshop import workshop
+
+        none = dict.fromkeys((each.name for each in self._databases.access.databases), "none")
+        nothing = override(self._databases.access, none)
+        services.tools.subscribe(self._tools_changed)
+        await services.tools.start(workshop(members, self.compute_resources, nothing))
+
+    def _tools_changed(self) -> None:
+        for listener in self._tool_listeners:
+            listener()
 
     def _live(self) -> "_Started":
         if self._started is None:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from container_runtime.connection import Connection, ConnectionLost, UploadResult
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .databases.session import SandboxDatabases
     from .egress.broker import EgressBroker
     from .egress.policy import EgressPolicy
+    from .tools.session import ToolSession
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +166,7 @@ class Lifecycle:
         self._connection = connection
         self.limits = limits
         await self._attach()
+        await self.tools.restore()
 
     def databases(self) -> "SandboxDatabases":
         """What the sandbox has of its group's databases.
@@ -177,6 +180,11 @@ class Lifecycle:
     def egress(self) -> "EgressBroker":
         """The proxies of the group."""
         return self._services.egress
+
+    @cached_property
+    def tools(self) -> "ToolSession":
+        """The custom tools that can be seen in the sandbox."""
+        return self._services.tools.session(self.record.id)
 
     async def search(self, args: dict[str, Any]) -> dict[str, Any]:
         """Searches the web, with the key of the group's provider.
@@ -295,6 +303,8 @@ class Lifecycle:
             agent_uid=self.record.agent_uid,
             environment=given | self._environment,
             egress=egress.enabled,
+            # Packages come through the proxy, so who has none needs no place for them.
+            environments=egress.enabled,
         )
 
     def _begin_end(self, cause: GoneCause) -> asyncio.Task[bool] | None:
@@ -333,6 +343,7 @@ class Lifecycle:
                 await self._services.engine.remove(self.record.id)
                 await self._services.databases.drop(self.record.id)
                 await self._services.egress.drop(self.record.id)
+            await self._services.tools.drop(self.tools)
             at = self._services.clock.wall()
             await self._services.state.mark_removed(self.record.id, at=at)
         except SandboxError as exc:

@@ -18,6 +18,7 @@ from .quota import check_room
 from .records import SandboxRecord
 from .sandbox import Sandbox
 from .services import Services
+from .tools.workshop import WORKSHOP
 
 if TYPE_CHECKING:
     from .databases.access import Access
@@ -57,7 +58,8 @@ class Members:
         self._services.egress.check(egress_policy)
         resources = self._services.engine.settle(resources)
         record = self._new_record(name, principal, resources, idle_timeout_s)
-        check_room(self._limits, self._promised(), resources)
+        if principal is not WORKSHOP:
+            check_room(self._limits, self._promised(), resources)
         life = Lifecycle(
             record,
             self._services,
@@ -114,6 +116,11 @@ class Members:
                 self._defaults[principal.key] = sandbox
         await sandbox.start()
         return sandbox
+
+    def implicit(self, principal: Principal) -> Sandbox | None:
+        """The principal's default sandbox, if there is one now."""
+        sandbox = self._defaults.get(principal.key)
+        return sandbox if sandbox is not None and sandbox.state.live else None
 
     async def end(self, sandbox_id: str, principal: Principal) -> None:
         """See `SandboxGroup.end_sandbox`."""
@@ -204,7 +211,9 @@ class Members:
         )
 
     def _promised(self) -> list[ComputeResources]:
-        return [each.record.resources for each in self._lives.values() if each.state.live]
+        """What users' sandboxes were given; those of the workshop are short-lived extras."""
+        lives = (each for each in self._lives.values() if each.record.owner != WORKSHOP.key)
+        return [each.record.resources for each in lives if each.state.live]
 
     def _add(self, principal: Principal, life: Lifecycle) -> Sandbox:
         sandbox = Sandbox(principal, life, self._services)

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from container_runtime.engine import Engine, Report, load_engine
@@ -32,6 +34,8 @@ async def open_services(
     egress_policy: "EgressPolicy | None",
     search: "SearchProvider | None",
     browser: bool,
+    tools: Sequence[Path],
+    package_index: str | None,
     registry: ToolRegistry,
     clock: Clock,
     report: Report,
@@ -56,6 +60,12 @@ async def open_services(
     opened.push_async_callback(egress.aclose)
     if search is not None:
         opened.push_async_callback(search.aclose)
+    from .tools.broker import ToolBroker
+
+    custom = ToolBroker(
+        tools, settings.state_dir, registry, engine, egress, package_index=package_index
+    )
+    opened.push_async_callback(custom.aclose)
     # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
     state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
     state = await state_module.State.open(settings.state_url)
@@ -67,22 +77,28 @@ async def open_services(
         databases=broker,
         egress=egress,
         search=search,
+        tools=custom,
         registry=registry,
         clock=clock,
     )
+    await _enter(services, settings, opened)
+    return services
+
+
+async def _enter(services: Services, settings: Settings, opened: AsyncExitStack) -> None:
+    """Puts the server on the books, and takes the lock that says it lives."""
     lock = ServerLock.take(settings.state_dir, services.server_id)
     assert lock is not None, "a fresh server id is nobody's"
     opened.callback(lock.release)
-    await state.add_server(
+    await services.state.add_server(
         ServerRecord(
             id=services.server_id,
             home=home_of(settings.state_dir),
-            engine=engine.name,
+            engine=services.engine.name,
             pid=os.getpid(),
-            started_at=clock.wall(),
+            started_at=services.clock.wall(),
         )
     )
-    return services
 
 
 async def leave(services: Services, settings: Settings) -> None:

@@ -17,22 +17,24 @@ from tool_plugins.contract import (
     ChangeEvent,
     Observation,
     ObservationEvent,
-    ToolDefinition,
-    ToolFailure,
 )
 from tool_plugins.errors import ProtocolError, SandboxError, ToolCallError, ToolError
 
-from .actions import make_action, parse_actions, run_actions
-from .arguments import parse_arguments
+from .actions import parse_actions, run_actions
 from .lifecycle import Lifecycle
 from .models import Principal, SandboxInfo, SandboxState
-from .observations import checked, deadline_of, observe, refused, unanswered
+from .observations import unanswered
+from .planning import Planner
 from .services import Services
 
 if TYPE_CHECKING:
+    from tool_plugins.tool.results import ListResult, RegisterResult, RemoveResult
+
     from .databases.facades import DatabaseTools, VectorTools
     from .egress.control import Egress
     from .facades import FilesystemTools, TerminalTools
+    from .tools.facade import CustomTools
+    from .tools.models import CustomTool
     from .web import BrowserTools, DocumentTools, WebTools
 
 
@@ -47,6 +49,7 @@ class Sandbox:
         self._owner = owner
         self._life = life
         self._services = services
+        self._planner = Planner(life, services, self.execute)
 
     @property
     def id(self) -> str:
@@ -124,6 +127,13 @@ class Sandbox:
         return BrowserTools(self)
 
     @cached_property
+    def tools(self) -> "CustomTools":
+        """The custom tools as functions: `sandbox.tools.my_tools.my_function(...)`."""
+        from .tools.facade import CustomTools
+
+        return CustomTools(self, lambda: self._life.tools.shelf)
+
+    @cached_property
     def egress(self) -> "Egress":
         """What the sandbox may reach on the network, and what it tried."""
         from .egress.control import Egress
@@ -189,18 +199,12 @@ class Sandbox:
             SandboxStateError: the sandbox is not started.
             SandboxGoneError: it ended before or while the action ran; `cause` says why.
         """
-        action, definition, failure = self._prepare(action, args)
-        if failure is not None:
-            return refused(action, failure)
-        deadline = timeout_s or deadline_of(definition, action.args)
+        job = self._planner.job(action, args, timeout_s)
         try:
-            async with self._use() as connection:
-                if definition.broker is not None:
-                    return await self._ask_host(definition, action, deadline)
-                observation = await connection.execute(action, timeout_s=deadline)
-                return checked(definition, action, observation)
+            async with self.connected() as connection:
+                return await job.execute(connection)
         except (TimeoutError, ConnectionLost) as exc:
-            return unanswered(action, exc, deadline)
+            return unanswered(job.action, exc, job.deadline_s)
 
     async def stream(
         self,
@@ -213,25 +217,16 @@ class Sandbox:
 
         Closing the iterator cancels the action. Raises as `execute` does.
         """
-        action, definition, failure = self._prepare(action, args)
-        if failure is not None:
-            yield ObservationEvent(observation=refused(action, failure))
-            return
-        if definition.broker is not None:
-            yield ObservationEvent(observation=await self.execute(action, timeout_s=timeout_s))
-            return
-        deadline = timeout_s or deadline_of(definition, action.args)
+        job = self._planner.job(action, args, timeout_s)
         try:
             async with (
-                self._use() as connection,
-                aclosing(connection.stream(action, timeout_s=deadline)) as events,
+                self.connected() as connection,
+                aclosing(job.stream(connection)) as events,
             ):
                 async for event in events:
-                    if isinstance(event, ObservationEvent):
-                        checked(definition, action, event.observation)
                     yield event
         except (TimeoutError, ConnectionLost) as exc:
-            yield ObservationEvent(observation=unanswered(action, exc, deadline))
+            yield ObservationEvent(observation=unanswered(job.action, exc, job.deadline_s))
 
     @overload
     async def send_actions(
@@ -259,7 +254,7 @@ class Sandbox:
         parsed = parse_actions(actions)
         batch = list(parsed.values()) if isinstance(parsed, dict) else parsed
         for action in batch:
-            self._services.registry.get(action.tool)
+            self._planner.require(action.tool)
         observations = await run_actions(self.execute, batch, parallel=parallel)
         if isinstance(parsed, dict):
             return dict(zip(parsed, observations, strict=True))
@@ -274,23 +269,23 @@ class Sandbox:
         executable: bool = False,
     ) -> UploadResult:
         """Writes a file, all or nothing, without holding it in memory."""
-        async with self._use_files() as connection:
+        async with self._using() as connection:
             return await connection.upload(path, content, mode=mode, executable=executable)
 
     async def download(self, path: str) -> AsyncGenerator[bytes]:
         """Reads a file in pieces."""
-        async with self._use_files() as connection, aclosing(connection.download(path)) as pieces:
+        async with self._using() as connection, aclosing(connection.download(path)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def upload_folder(self, source: Path | str, path: str = ".") -> FolderResult:
         """Copies a folder of this machine into the sandbox."""
-        async with self._use_files() as connection:
+        async with self._using() as connection:
             return await connection.upload_folder(Path(source), path)
 
     async def download_folder(self, path: str, target: Path | str) -> FolderResult:
         """Copies a folder of the sandbox to this machine. Nothing leaves `target`."""
-        async with self._use_files() as connection:
+        async with self._using() as connection:
             return await connection.download_folder(path, Path(target))
 
     @asynccontextmanager
@@ -302,10 +297,48 @@ class Sandbox:
         `async with sandbox.watch("src") as changes: async for change in changes: ...`
         """
         async with (
-            self._use_files() as connection,
+            self._using() as connection,
             connection.watch(path, recursive=recursive) as changes,
         ):
             yield changes
+
+    async def add_tools(
+        self, source: Path | str, *, namespace: str | None = None, timeout_s: float = 300.0
+    ) -> "RegisterResult":
+        """Turns a Python file into tools of this sandbox, or replaces those of its namespace.
+
+        `source` is the `Path` of a file of this machine, whose name is the namespace, or the text
+        of one, with its `namespace`. The file is only ever read as Python inside the sandbox.
+
+        Raises:
+            ToolCallError: it does not work; everything is as it was before.
+            ConfigurationError: a text came without a namespace.
+        """
+        from .tools.managing import given_source
+
+        async with self._using() as connection:
+            found = await asyncio.to_thread(given_source, source, namespace)
+            return await self._life.tools.register(connection, found, timeout_s)
+
+    async def remove_tools(self, namespace: str) -> "RemoveResult":
+        """Takes a file of custom tools away that was added to this sandbox.
+
+        Raises:
+            ToolCallError: there is none of that namespace, or it came with the group.
+        """
+        async with self._using() as connection:
+            return await self._life.tools.remove(connection, namespace)
+
+    def custom_tools(self) -> "list[CustomTool]":
+        """The custom tools that can be seen here: the group's, and those of this sandbox."""
+        return self._life.tools.shelf.tools()
+
+    def list_tools(self, namespace: str | None = None) -> "ListResult":
+        """The files of custom tools that can be seen here, with their errors.
+
+        With a namespace only that file, with the schemas of its tools.
+        """
+        return self._life.tools.list(namespace)
 
     async def reset_database(self, name: str) -> None:
         """Gives the sandbox a fresh copy of a database; what it wrote is lost.
@@ -322,33 +355,9 @@ class Sandbox:
                     exc.code, exc.message, hint=exc.hint, details=exc.details
                 ) from exc
 
-    async def _ask_host(
-        self, definition: ToolDefinition, action: Action, deadline_s: float
-    ) -> Observation:
-        """The host's own part: what these tools need must not enter the container."""
-        if definition.broker == "database":
-            work = self._life.databases().execute(action.tool, action.args)
-        else:
-            work = self._life.search(action.args)
-        async with asyncio.timeout(deadline_s):
-            return await observe(action, work)
-
-    def _prepare(
-        self, action: Action | str, args: Mapping[str, Any] | None
-    ) -> tuple[Action, ToolDefinition, ToolFailure | None]:
-        """The action as it will be sent, or why it will not be."""
-        if isinstance(action, str):
-            action = make_action(action, args)
-        definition = self._services.registry.get(action.tool)
-        self._life.connection()
-        parsed = parse_arguments(definition, action.args)
-        if isinstance(parsed, ToolFailure):
-            return action, definition, parsed
-        return action.model_copy(update={"args": parsed}), definition, None
-
     @asynccontextmanager
-    async def _use(self) -> AsyncIterator[Connection]:
-        """The connection, with the lease held and a loss explained."""
+    async def connected(self) -> AsyncIterator[Connection]:
+        """The action server itself, for parts of the SDK: the lease is held, a loss explained."""
         connection = self._life.connection()
         with self._life.lease.hold():
             try:
@@ -363,10 +372,10 @@ class Sandbox:
                 raise
 
     @asynccontextmanager
-    async def _use_files(self) -> AsyncIterator[Connection]:
-        """The same for transfers, whose failures have no observation to travel in."""
+    async def _using(self) -> AsyncIterator[Connection]:
+        """The same for what has no observation that its failures could travel in."""
         try:
-            async with self._use() as connection:
+            async with self.connected() as connection:
                 yield connection
         except ToolError as exc:
             raise ToolCallError(exc.code, exc.message, hint=exc.hint, details=exc.details) from exc

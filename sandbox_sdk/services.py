@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .egress.broker import EgressBroker
     from .search.provider import SearchProvider
     from .state import State
+    from .tools.broker import ToolBroker
 
 INSTALLATION_LABEL = "sandbox-sdk.installation"
 SANDBOX_LABEL = "sandbox-sdk.sandbox"
@@ -36,6 +37,7 @@ class Services:
     databases: "Broker"
     egress: "EgressBroker"
     search: "SearchProvider | None"
+    tools: "ToolBroker"
     registry: ToolRegistry
     clock: Clock
     tasks: Tasks = field(default_factory=Tasks)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from container_runtime.connection import Connection, ConnectionLost
+from container_runtime.engine import Engine
 from tool_plugins.contract import ToolFailure
 from tool_plugins.errors import ErrorCode, SandboxError, ToolError
 from tool_plugins.registry import ToolRegistry
@@ -40,25 +41,34 @@ class ToolBroker:
     """
 
     def __init__(
-        self, files: Sequence[Path], folder: Path, registry: ToolRegistry, egress: "EgressBroker"
+        self,
+        files: Sequence[Path],
+        state_dir: Path,
+        registry: ToolRegistry,
+        engine: Engine,
+        egress: "EgressBroker",
+        *,
+        package_index: str | None,
     ) -> None:
         self.shelf = Shelf("group")
         self._watched = Watched(files)
-        self._storage = Storage(folder)
+        self._storage = Storage(state_dir / "tools")
         self._registry = registry
+        self._engine = engine
         self._egress = egress
-        self._sessions: dict[str, ToolSession] = {}
+        self._folder = state_dir / "environments"
+        self._package_index = package_index
         self._listeners: list[Callable[[], None]] = []
         self._workshop: Workshop | None = None
         self._environments: Environments | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    async def start(self, workshop: Workshop, environments: "Environments") -> None:
+    async def start(self, workshop: Workshop) -> None:
         """Registers the group's files, and does so again whenever they change.
 
         A file that does not work is logged and listed with its error; the others work.
         """
-        self._workshop, self._environments = workshop, environments
+        self._workshop = workshop
         if files := await asyncio.to_thread(self._watched.present):
             await self._register(files)
         if not self._watched.empty:
@@ -69,28 +79,20 @@ class ToolBroker:
         self._listeners.append(listener)
 
     def session(self, sandbox_id: str) -> ToolSession:
-        """The custom tools of a sandbox."""
-        session = self._sessions.get(sandbox_id)
-        if session is None:
-            session = self._sessions[sandbox_id] = ToolSession(
-                sandbox_id,
-                Shelf("sandbox", below=self.shelf),
-                self._storage,
-                self._registry,
-                partial(self._packages, sandbox_id),
-                self._notify,
-            )
-        return session
+        """Makes the session of a sandbox."""
+        return ToolSession(
+            sandbox_id,
+            Shelf("sandbox", below=self.shelf),
+            self._storage,
+            self._registry,
+            partial(self._packages, sandbox_id),
+            self._notify,
+        )
 
-    async def open(self, sandbox_id: str) -> None:
-        """Knows again what was registered in a sandbox that is taken over."""
-        await self.session(sandbox_id).restore()
-
-    async def drop(self, sandbox_id: str) -> None:
+    async def drop(self, session: ToolSession) -> None:
         """Forgets a sandbox that is gone. Idempotent."""
-        session = self._sessions.pop(sandbox_id, None)
-        await asyncio.to_thread(self._storage.drop, sandbox_id)
-        if session is not None and session.shelf.own:
+        await asyncio.to_thread(self._storage.drop, session.sandbox_id)
+        if session.shelf.own:
             self._notify()
 
     async def aclose(self) -> None:
@@ -156,8 +158,13 @@ class ToolBroker:
         self, sandbox_id: str | None, requirements: tuple[str, ...], timeout_s: float
     ) -> Environment:
         """Installs what a file needs, under the policy of the sandbox that asks for it."""
+        assert self._workshop is not None, "start gives it"
         if self._environments is None:
-            raise ToolError(ErrorCode.DEPENDENCY_ERROR, "the group is still starting")
+            from .environments import Environments
+
+            self._environments = Environments(
+                self._engine, self._folder, self._workshop, index=self._package_index
+            )
         policy = None if sandbox_id is None else self._egress.policy(sandbox_id)
         return await self._environments.ensure(requirements, policy, timeout_s=timeout_s)
 

@@ -12,7 +12,6 @@ from tool_plugins.registry import ToolRegistry
 from tool_plugins.tool.results import ListResult, RegisterResult, RemoveResult
 
 from . import inside
-from .changes import changes
 from .models import Entry, Source, Version
 from .registrar import Packages, Registrar
 from .shelf import Shelf
@@ -37,7 +36,7 @@ class ToolSession:
         notify: Callable[[], None],
     ) -> None:
         self.shelf = shelf
-        self._id = sandbox_id
+        self.sandbox_id = sandbox_id
         self._storage = storage
         self._registrar = Registrar(shelf, registry, packages)
         self._notify = notify
@@ -47,9 +46,9 @@ class ToolSession:
     async def restore(self) -> None:
         """Knows again what was registered before the server was restarted."""
         try:
-            versions = await asyncio.to_thread(self._storage.load, self._id)
+            versions = await asyncio.to_thread(self._storage.load, self.sandbox_id)
         except (OSError, ValueError) as exc:
-            logger.error("the custom tools of sandbox %s are lost: %s", self._id, exc)
+            logger.error("the custom tools of sandbox %s are lost: %s", self.sandbox_id, exc)
             return
         for version in versions:
             self.shelf.put(version)
@@ -62,6 +61,8 @@ class ToolSession:
         Raises:
             ToolError: ALREADY_EXISTS, SCHEMA_ERROR, DEPENDENCY_ERROR, TIMEOUT and the like.
         """
+        from .changes import changes
+
         async with self._changing:
             self._check_room(source)
             try:
@@ -124,7 +125,7 @@ class ToolSession:
     async def _save(self, changed: dict[str, Version | None]) -> None:
         kept = {e.namespace: e.version for e in self.shelf.own} | changed
         versions = [each for each in kept.values() if each is not None]
-        await asyncio.to_thread(self._storage.save, self._id, versions)
+        await asyncio.to_thread(self._storage.save, self.sandbox_id, versions)
 
     def _check_room(self, source: Source) -> None:
         if self.shelf.get(source.namespace) is None and len(self.shelf.own) >= MAX_FILES:
