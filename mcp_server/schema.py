@@ -1,15 +1,18 @@
-"""JSON schemas that every client accepts, made from the tools' pydantic models.
+"""JSON schemas that every client accepts, of our own tools' models and of custom tools.
 
 Some clients refuse a whole toolset over one `$ref`, one array without `items` or one union at the
 root, so a schema is flat: no references, no titles, no formats, no lists of types, closed objects.
+Schemas of custom tools were made flat when they were registered, but for what contains itself.
 """
 
 import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from tool_plugins.errors import ConfigurationError
+from tool_plugins.tool.results import CallResult
 
 Schema = dict[str, Any]
 
@@ -41,6 +44,25 @@ def output_schema(model: type[BaseModel]) -> Schema:
     return _flat(model)
 
 
+def custom_input_schema(given: Mapping[str, Any]) -> Schema:
+    """The schema of a custom tool's arguments, with the optional `sandbox_id`."""
+    schema = _with_told_formats(given)
+    properties = {
+        name: _without_null(value) if "default" in value and value["default"] is None else value
+        for name, value in schema["properties"].items()
+    }
+    return {**schema, "properties": {**properties, "sandbox_id": copy.deepcopy(SANDBOX_ID)}}
+
+
+def custom_output_schema(result: Mapping[str, Any]) -> Schema:
+    """The schema of what a call of a custom tool answers: its `result` is the function's own."""
+    own = _without_formats(result)
+    definitions = own.pop("$defs", None)
+    schema = output_schema(CallResult)
+    schema["properties"]["result"] = own
+    return schema if definitions is None else {**schema, "$defs": definitions}
+
+
 def _flat(model: type[BaseModel]) -> Schema:
     raw = model.model_json_schema(mode="validation")
     flat = _inline(raw, raw.get("$defs", {}), ())
@@ -61,18 +83,8 @@ def _inline(schema: Schema, definitions: Schema, seen: tuple[str, ...]) -> Schem
             )
         siblings = {key: value for key, value in schema.items() if key != "$ref"}
         return _inline({**definitions[name], **siblings}, definitions, (*seen, name))
-    result = {k: v for k, v in schema.items() if k not in _NOISE and k != "$defs"}
-    for key in _NESTED:
-        if isinstance(result.get(key), dict):
-            result[key] = _inline(result[key], definitions, seen)
-    for key in _NESTED_LISTS:
-        if key in result:
-            result[key] = [_inline(part, definitions, seen) for part in result[key]]
-    if "properties" in result:
-        result["properties"] = {
-            name: _inline(value, definitions, seen) for name, value in result["properties"].items()
-        }
-    return _simplified(result)
+    kept = {k: v for k, v in schema.items() if k not in _NOISE and k != "$defs"}
+    return _simplified(_each(kept, lambda part: _inline(part, definitions, seen)))
 
 
 def _simplified(schema: Schema) -> Schema:
@@ -93,3 +105,30 @@ def _without_null(schema: Schema) -> Schema:
     if len(options) == 1:
         return {**options[0], **result}
     return {"anyOf": options, **result}
+
+
+def _without_formats(schema: Mapping[str, Any]) -> Schema:
+    kept = {key: value for key, value in schema.items() if key != "format"}
+    return _each(kept, _without_formats)
+
+
+def _with_told_formats(schema: Mapping[str, Any]) -> Schema:
+    """A copy whose formats are words of the descriptions."""
+    kept = {key: value for key, value in schema.items() if key != "format"}
+    if "format" in schema:
+        words = (kept.get("description"), f"Format: {schema['format']}.")
+        kept["description"] = " ".join(filter(None, words))
+    return _each(kept, _with_told_formats)
+
+
+def _each(schema: Schema, change: Callable[[Schema], Schema]) -> Schema:
+    """A copy whose direct parts are changed."""
+    changed = dict(schema)
+    for key in changed.keys() & {*_NESTED}:
+        if isinstance(changed[key], dict):
+            changed[key] = change(changed[key])
+    for key in changed.keys() & {*_NESTED_LISTS}:
+        changed[key] = [change(part) for part in changed[key]]
+    for key in changed.keys() & {"properties", "$defs"}:
+        changed[key] = {name: change(part) for name, part in changed[key].items()}
+    return changed

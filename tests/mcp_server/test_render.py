@@ -7,18 +7,15 @@ from typing import Any
 import mcp.types as types
 import pytest
 
+from mcp_server.fitting import MAX_DATA_BYTES, MAX_TEXT_CHARS, fit, wire_size
 from mcp_server.render import (
     ERROR_META,
     LEFT_OUT_META,
-    MAX_DATA_BYTES,
     MAX_RESULT_BYTES,
-    MAX_TEXT_CHARS,
     failure_of,
-    fit,
     render_data,
     render_failure,
     text_of,
-    wire_size,
 )
 from tool_plugins.contract import Attachment, ToolFailure
 from tool_plugins.errors import GoneCause, QuotaError, SandboxGoneError

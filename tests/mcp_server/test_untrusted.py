@@ -8,15 +8,8 @@ import pytest
 from mcp import Client
 
 from container_runtime.engines.in_process import InProcessEngine
-from mcp_server.render import (
-    LEFT_OUT_META,
-    MAX_DATA_BYTES,
-    MAX_RESULT_BYTES,
-    MAX_TEXT_CHARS,
-    fit,
-    render_data,
-    wire_size,
-)
+from mcp_server.fitting import MAX_DATA_BYTES, MAX_TEXT_CHARS, fit, wire_size
+from mcp_server.render import LEFT_OUT_META, MAX_RESULT_BYTES, render_data
 from mcp_server.server import SandboxServer
 from sandbox_sdk import SandboxGroup
 from tool_plugins.contract import Annotations, Arguments, Result, ToolDefinition
