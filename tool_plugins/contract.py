@@ -163,7 +163,8 @@ class ToolDefinition:
     must not enter the container, so the broker of that name does its work on the host.
     `arguments` and `result` are pydantic models; `description` is written for a language model.
     `timeout_argument` names the argument that carries the tool's own deadline in seconds, where it
-    has one; the transport waits longer than that.
+    has one; the transport waits longer than that. `brought_by` is filled in when an installed
+    package is loaded (`plugins.py`).
     """
 
     name: str
@@ -175,11 +176,13 @@ class ToolDefinition:
     timeout_argument: str | None = None
     broker: Literal["database", "search", "tools"] | None = None
     untrusted: tuple[str, ...] = ()
+    brought_by: str = ""
 
     @property
     def origin(self) -> str:
-        """The module that brought the tool: its executor's, or that of its arguments."""
-        return self.executor.partition(":")[0] or self.arguments.__module__
+        """Who brought the tool: an installed package, or for ours the module of its executor or of
+        its arguments."""
+        return self.brought_by or self.executor.partition(":")[0] or self.arguments.__module__
 
     @property
     def mcp_name(self) -> str:

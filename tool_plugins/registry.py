@@ -2,16 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 
 from .contract import TOOL_NAME_PATTERN, ToolDefinition
 from .errors import ConfigurationError, UnknownToolError
-
-DEFAULT_PLUGINS = (
-    "tool_plugins.filesystem.definition",
-    "tool_plugins.terminal.definition",
-    "tool_plugins.document.definition",
-)
+from .plugins import BY_SETTINGS, installed, load_tools
 
 # `sandbox_id` routes a call over MCP, so no tool may use the name for itself.
 RESERVED_ARGUMENTS = frozenset({"sandbox_id"})
@@ -71,6 +65,20 @@ class ToolRegistry:
             raise ConfigurationError(f"tool {name!r} uses the reserved argument {min(reserved)!r}")
 
 
-def load_registry(plugins: Iterable[str] = DEFAULT_PLUGINS) -> ToolRegistry:
-    """A registry of the `TOOLS` tuples of the named definition modules."""
-    return ToolRegistry(tool for name in plugins for tool in import_module(name).TOOLS)
+def load_registry(names: Iterable[str] | None = None) -> ToolRegistry:
+    """The tools of the named plugins, ours or of installed packages, in that order.
+
+    By default those that every group has, and all of installed packages. Tools that depend on a
+    group's settings, such as those of the web, are added by the group.
+
+    Raises:
+        ConfigurationError: there is no such plugin, or one cannot be loaded.
+    """
+    there = {plugin.name: plugin for plugin in installed() if plugin.name not in BY_SETTINGS}
+    chosen = list(there if names is None else names)
+    for name in chosen:
+        if name not in there:
+            raise ConfigurationError(
+                f"there is no plugin {name!r}", hint=f"there are {', '.join(there)}"
+            )
+    return ToolRegistry(tool for name in chosen for tool in load_tools(there[name]))

@@ -18,8 +18,8 @@ from container_runtime import packages
 from container_runtime.engine import Container, Engine, Report
 from container_runtime.server.app import create_app
 from container_runtime.server.config import agent_environment
-from container_runtime.server.dispatch import load_executors
 from container_runtime.server.egress import Egress
+from container_runtime.server.plugins import load_executors
 from container_runtime.spec import (
     EGRESS_SOCKET,
     AsgiEndpoint,
@@ -33,6 +33,7 @@ from container_runtime.spec import (
 )
 from tool_plugins.context import Host
 from tool_plugins.errors import EngineError
+from tool_plugins.plugins import executors, installed
 
 INHERITED = ("PATH", "LANG", "TZ")
 SHARED = "run"
@@ -138,7 +139,7 @@ class InProcessEngine(Engine):
 
     async def connect(self) -> None:
         if self._executors is None:
-            self._executors = load_executors()
+            self._executors = load_executors(executors(installed()))
 
     async def aclose(self) -> None:
         """Nothing to release: containers stay until they are removed."""

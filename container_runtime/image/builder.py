@@ -11,6 +11,7 @@ from typing import Any
 
 from container_runtime.engines.docker_client import NOT_FOUND, DockerClient, EngineRefusal
 from tool_plugins.errors import EngineError, ImageError
+from tool_plugins.plugins import Plugin, installed
 
 from . import wheels
 from .base import ensure_base
@@ -19,7 +20,6 @@ from .inputs import (
     DEFAULT_BASE,
     HERE,
     LABEL,
-    REPOSITORIES,
     Flavour,
     Tree,
     image_tag,
@@ -47,7 +47,7 @@ class ImageBuilder:
     """Makes sure of the sandbox image on one engine.
 
     `image` names a ready-made image that is used as it is; `base` is what is pulled to build on;
-    `flavour` says what it holds besides.
+    `flavour` says what it holds besides. Plugins are those that are installed at its first use.
     """
 
     def __init__(
@@ -64,16 +64,18 @@ class ImageBuilder:
         self._base = base if ":" in base.rpartition("/")[2] else f"{base}:latest"
         self._cache = cache or default_cache()
         self._flavour: Flavour = flavour
+        self._plugins: tuple[Plugin, ...] = ()
 
     async def ensure(self, architecture: str, report: Report) -> str:
         """The name of the image, built first where it is missing.
 
         Raises:
             ImageError: it cannot be built; the hint says what to do.
+            ConfigurationError: a plugin that is installed cannot be taken into it.
         """
         if self._image is not None:
             return await self._given(self._image)
-        tag = await asyncio.to_thread(image_tag, self._base, architecture, self._flavour)
+        tag = await asyncio.to_thread(self._tag, architecture)
         if await exists(self._client, tag):
             return tag
         async with self._alone(report):
@@ -81,6 +83,11 @@ class ImageBuilder:
                 await self._build(tag, architecture, report)
                 await self._prune(tag)
         return tag
+
+    def _tag(self, architecture: str) -> str:
+        if not self._plugins:
+            self._plugins = installed()
+        return image_tag(self._base, architecture, self._flavour, self._plugins)
 
     async def _given(self, image: str) -> str:
         try:
@@ -106,16 +113,16 @@ class ImageBuilder:
             ),
             ensure_base(self._client, self._base, self._flavour, report),
         )
-        files = await asyncio.to_thread(_files, found)
+        files = await asyncio.to_thread(_files, found, self._plugins)
         await build(
             self._client, tag, files, arguments={"BASE": base}, network="none", report=report
         )
         report(f"built {tag}")
 
     async def _prune(self, keep: str) -> None:
-        """Removes older images of this flavour; a young one, or one in use, stays."""
+        """Removes older images of the same repository; a young one, or one in use, stays."""
         for tag in await self._client.run(_outdated):
-            if tag != keep and tag.startswith(f"{REPOSITORIES[self._flavour]}:"):
+            if tag != keep and tag.rpartition(":")[0] == keep.rpartition(":")[0]:
                 with suppress(EngineError):  # in use, or another process was quicker
                     await self._client.run(lambda api, tag=tag: api.remove_image(tag))
 
@@ -153,9 +160,9 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _files(found: list[Path]) -> Tree:
+def _files(found: list[Path], plugins: tuple[Plugin, ...]) -> Tree:
     files: Tree = {"Dockerfile": (HERE / "Dockerfile").read_bytes()}
-    files |= {f"sandbox/{path}": data for path, data in sources().items()}
+    files |= {f"sandbox/{path}": data for path, data in sources(plugins).items()}
     for wheel in found:
         files |= {f"lib/{path}": data for path, data in unpack(wheel).items()}
         files |= {f"bin/{name}": data for name, data in programs(wheel).items()}

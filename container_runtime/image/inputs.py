@@ -9,13 +9,16 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Literal
 
 import container_runtime
 import tool_plugins
+from tool_plugins.plugins import BUILT_IN, Plugin
+
+from .plugins import plugin_files
 
 HERE = Path(__file__).parent
 PYTHON_VERSION = "3.13"
@@ -30,6 +33,10 @@ REPOSITORIES: dict[Flavour, str] = {
     "default": "sandbox-sdk/sandbox",
     "browser": "sandbox-sdk/browser",
 }
+PLUGINS = "-plugins"
+"""At the end of the repository of images with plugins that an operator installed: programs with
+and without them run side by side, and leave each other's images alone."""
+
 BASE_REPOSITORY = "sandbox-sdk/base"
 BROWSER_BASE_REPOSITORY = "sandbox-sdk/browser-base"
 LABEL = "io.sandbox-sdk.image"
@@ -57,8 +64,8 @@ class Program(bytes):
     """A file of a tree that may be executed."""
 
 
-def sources() -> Tree:
-    """The Python files that run in the container, by their path below /opt/sandbox."""
+def sources(plugins: Sequence[Plugin] = BUILT_IN) -> Tree:
+    """What runs in the container, by its path below /opt/sandbox."""
     tools = Path(tool_plugins.__file__).parent
     runtime = Path(container_runtime.__file__).parent
     tree = {f"tool_plugins/{path}": data for path, data in _python_files(tools)}
@@ -66,7 +73,7 @@ def sources() -> Tree:
     for name in _RUNTIME_FILES:
         tree[f"container_runtime/{name}"] = (runtime / name).read_bytes()
     tree["start.py"] = (HERE / "start.py").read_bytes()
-    return tree
+    return tree | plugin_files(plugins)
 
 
 def _python_files(root: Path) -> Iterable[tuple[str, bytes]]:
@@ -103,7 +110,12 @@ def browser_base_tag(base: str) -> str:
     return f"{BROWSER_BASE_REPOSITORY}:{_digest([recipe, dockerfile])}"
 
 
-def image_tag(base: str, architecture: str, flavour: Flavour = "default") -> str:
+def image_tag(
+    base: str,
+    architecture: str,
+    flavour: Flavour = "default",
+    plugins: Sequence[Plugin] = BUILT_IN,
+) -> str:
     """The name of the sandbox image of this installation."""
     parts = [base.encode(), architecture.encode(), PYTHON_VERSION.encode()]
     parts += [(HERE / name).read_bytes() for name in _BUILD_FILES]
@@ -111,9 +123,12 @@ def image_tag(base: str, architecture: str, flavour: Flavour = "default") -> str
     if flavour == "browser":
         parts.append(browser_base_tag(base).encode())
     parts += [_LEFT_OUT.pattern.encode(), _PROGRAMS.pattern.encode()]
-    for path, data in sorted(sources().items()):
+    for path, data in sorted(sources(plugins).items()):
         parts += [path.encode(), data]
-    return f"{REPOSITORIES[flavour]}:{_digest(parts)}"
+    repository = REPOSITORIES[flavour]
+    if any(plugin.distribution for plugin in plugins):
+        repository += PLUGINS
+    return f"{repository}:{_digest(parts)}"
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -36,5 +36,10 @@ def write_user_table(agent_uid: int) -> None:
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent
     sys.path[:0] = [str(here), str(here / "lib")]
+    # Last, so that what an operator installed takes no name from what the server needs.
+    sys.path.append(str(here / "plugins"))
+    if sys.argv[1:] == ["check"]:
+        run_module("container_runtime.server.check", run_name="__main__", alter_sys=True)
+        sys.exit()
     write_user_table(int(os.environ["SANDBOX_AGENT_UID"]))
     run_module("container_runtime.server", run_name="__main__", alter_sys=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .app import TokenGuard, create_app
 from .config import Settings, read_settings
-from .dispatch import load_executors
 from .identity import become_server, touch_files_as
+from .plugins import load_executors, read_plugins
 from .serve import BACKLOG, serve
 
 # What agent code and the server write is private to the agent, unless it says otherwise.
@@ -30,7 +30,7 @@ def main() -> None:
     if settings.agent_uid is not None:
         touch_files_as(settings.agent_uid)
     os.umask(UMASK)
-    app = create_app(settings.host(), load_executors(), settings.egress)
+    app = create_app(settings.host(), load_executors(read_plugins()), settings.egress)
     serve(TokenGuard(app, settings.token) if settings.token else app, listener)
 
 

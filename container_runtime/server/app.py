@@ -15,9 +15,10 @@ from tool_plugins.errors import ErrorCode, ToolError
 from .asgi import CancelWhenGone, ClientGone, answer, encode, read_body, refuse, start
 from .cgroup import read_limits
 from .changes import Changes
-from .dispatch import Dispatcher, Executor, Request, parse_request
+from .dispatch import Dispatcher, Request, parse_request
 from .egress import Egress, way_out
 from .files import Files, Folders, Transfers
+from .plugins import Executor
 from .protocol import MAX_ACTION_BYTES, PROTOCOL_VERSION
 from .stream import Outlet
 

@@ -10,42 +10,21 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from tool_plugins.context import Emit, Host, ToolContext
 from tool_plugins.errors import ErrorCode, ToolError
 
 from .asgi import encode
+from .plugins import Executor
 from .protocol import MAX_OBSERVATION_BYTES
 from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
-PLUGINS = ("filesystem", "terminal", "web", "document")
-OPTIONAL = {"browser": "playwright"}
-"""Plugins of an image flavour, by the library that is there where they can work."""
-
 FULL = {errno.ENOSPC, errno.EDQUOT}
-
-Executor = Callable[..., Any]
-
-
-def present() -> tuple[str, ...]:
-    """The plugins that can work here. Loads no library."""
-    return (*PLUGINS, *(plugin for plugin, library in OPTIONAL.items() if find_spec(library)))
-
-
-def load_executors(plugins: Iterable[str] | None = None) -> dict[str, Executor]:
-    """The executors of the named plugins, by default of all that can work here, by tool name."""
-    return {
-        f"{plugin}.{verb}": function
-        for plugin in (present() if plugins is None else plugins)
-        for verb, function in import_module(f"tool_plugins.{plugin}.executor").EXECUTORS.items()
-    }
 
 
 @dataclass(frozen=True, slots=True)

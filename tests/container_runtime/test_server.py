@@ -17,11 +17,12 @@ import pytest
 from container_runtime.connection import Connection
 from container_runtime.server.cgroup import read_limits
 from container_runtime.server.config import read_settings
-from container_runtime.server.dispatch import load_executors
+from container_runtime.server.plugins import load_executors
 from container_runtime.spec import UnixEndpoint
 from tests.container_runtime.action_server import FLOOD, FLOOD_PIECE
 from tests.container_runtime.serving import Server, until
 from tool_plugins.contract import Action, ObservationEvent, OutputEvent
+from tool_plugins.plugins import BUILT_IN, executors
 
 MIB = 1024 * 1024
 GROWTH_LIMIT = 32 * MIB
@@ -185,7 +186,8 @@ async def test_the_socket_is_private(ready: Server) -> None:
 
 def test_the_server_imports_nothing_of_the_host() -> None:
     program = (
-        "import sys; import container_runtime.server.__main__ as m; m.load_executors();"
+        "import sys; import container_runtime.server.__main__ as m;"
+        f"m.load_executors({executors(BUILT_IN)});"
         "hosts = ('pydantic', 'docker', 'mcp', 'sqlalchemy', 'click', 'h11', 'sandbox_sdk');"
         "print([name for name in hosts if name in sys.modules])"
     )
@@ -195,7 +197,7 @@ def test_the_server_imports_nothing_of_the_host() -> None:
 
 
 def test_every_built_in_tool_has_an_executor() -> None:
-    names = load_executors()
+    names = load_executors(executors(BUILT_IN))
 
     assert {"filesystem.read", "terminal.run"} <= names.keys()
 
