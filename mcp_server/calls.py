@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,10 +16,12 @@ from sandbox_sdk import Sandbox
 from sandbox_sdk.models import LOCAL, Action, ObservationEvent, Principal
 from tool_plugins.contract import Observation, ToolDefinition, ToolFailure
 from tool_plugins.errors import ErrorCode, SandboxError
+from tool_plugins.tool.results import CallResult
 
 from .disconnect import gone_event
 from .door import GroupDoor
 from .extension import CallTool, Context
+from .outcomes import render_outcome
 from .progress import ProgressReporter
 from .render import failure_of, internal_failure, render_data, render_failure
 
@@ -34,6 +38,21 @@ def principal_of(_context: Context) -> Principal:
     return LOCAL
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a call runs: the tool's two names, and how what it answers is shown."""
+
+    name: str
+    mcp_name: str
+    render: Callable[[Sandbox, Action, Observation], Awaitable[types.CallToolResult]]
+
+    def in_words_of_mcp(self, failure: ToolFailure) -> ToolFailure:
+        """The failure with the tool named as this client knows it."""
+        if failure.code == ErrorCode.TOOL_RAISED:
+            return failure  # the words of somebody else's program
+        return in_mcp_words(failure, self.name, self.mcp_name)
+
+
 class SandboxCalls:
     """Handlers of the tools that run in a sandbox."""
 
@@ -41,29 +60,40 @@ class SandboxCalls:
         self._door = door
 
     def handler(self, definition: ToolDefinition) -> CallTool:
-        """The MCP handler of one tool."""
+        """The MCP handler of one built-in tool."""
+        render = partial(_render_built_in, definition)
+        target = Target(definition.name, definition.mcp_name, render)
+
+        async def find() -> Target:
+            return target
 
         async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-            arguments = dict(params.arguments or {})
-            sandbox_id = arguments.pop("sandbox_id", None)
-            if not isinstance(sandbox_id, str | None):
-                return render_failure(bad_sandbox_id(sandbox_id))
-
-            async def work(reporter: ProgressReporter | None) -> types.CallToolResult:
-                sandbox = await self.sandbox(ctx, sandbox_id)
-                action = Action(tool=definition.name, args=arguments)
-                observation = await _execute(sandbox, action, reporter)
-                if observation.error is not None:
-                    return render_failure(in_mcp_words(observation.error, definition))
-                return render_data(
-                    observation.data or {},
-                    observation.attachments,
-                    untrusted=definition.untrusted,
-                )
-
-            return await self.supervise(ctx, work)
+            return await self.run(ctx, params, find)
 
         return call
+
+    async def run(
+        self,
+        ctx: Context,
+        params: types.CallToolRequestParams,
+        find: Callable[[], Awaitable[Target]],
+    ) -> types.CallToolResult:
+        """Does what is found in the sandbox that the arguments name."""
+        arguments = dict(params.arguments or {})
+        sandbox_id = arguments.pop("sandbox_id", None)
+
+        async def work(reporter: ProgressReporter | None) -> types.CallToolResult:
+            target = await find()
+            if not isinstance(sandbox_id, str | None):
+                return render_failure(bad_sandbox_id(sandbox_id))
+            sandbox = await self.sandbox(ctx, sandbox_id)
+            action = Action(tool=target.name, args=arguments)
+            observation = await _execute(sandbox, action, reporter)
+            if observation.error is not None:
+                return render_failure(target.in_words_of_mcp(observation.error))
+            return await target.render(sandbox, action, observation)
+
+        return await self.supervise(ctx, work)
 
     async def sandbox(self, ctx: Context, sandbox_id: str | None) -> Sandbox:
         """The sandbox of that id, or the caller's default one."""
@@ -98,14 +128,22 @@ def bad_sandbox_id(value: object) -> ToolFailure:
     )
 
 
-def in_mcp_words(failure: ToolFailure, definition: ToolDefinition) -> ToolFailure:
+def in_mcp_words(failure: ToolFailure, name: str, mcp_name: str) -> ToolFailure:
     """The failure with the tool named as this client knows it."""
-    names = (definition.name, definition.mcp_name)
     spoken = {
-        "message": failure.message.replace(*names),
-        "hint": failure.hint.replace(*names),
+        "message": failure.message.replace(name, mcp_name),
+        "hint": failure.hint.replace(name, mcp_name),
     }
     return failure.model_copy(update=spoken)
+
+
+async def _render_built_in(
+    definition: ToolDefinition, sandbox: Sandbox, action: Action, observation: Observation
+) -> types.CallToolResult:
+    if definition.result is CallResult:
+        return await render_outcome(sandbox, str(action.args["tool"]), observation)
+    data, untrusted = observation.data or {}, definition.untrusted
+    return render_data(data, observation.attachments, untrusted=untrusted)
 
 
 async def _execute(

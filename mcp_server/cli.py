@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     tools = commands.add_parser("tools", help="list the tools, each with its origin")
     _add_databases(tools)
     _add_web(tools)
+    _add_custom(tools)
     _add_extension(tools)
     _add_engine(tools)
     sandboxes = commands.add_parser("sandboxes", help="the sandboxes of this machine")
@@ -103,6 +104,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     databases = serve.add_argument_group("databases of each sandbox")
     _add_databases(databases)
     _add_web(serve.add_argument_group("what each sandbox may reach on the network (nothing)"))
+    _add_custom(serve.add_argument_group("custom tools: Python files whose functions are tools"))
     _add_extension(serve)
     _add_engine(serve)
 
@@ -135,6 +137,27 @@ def _add_web(command: "argparse._ActionsContainer") -> None:
         "--web-search", metavar="FILE", help="a YAML file that names a search provider"
     )
     _add_browser(command)
+
+
+def _add_custom(command: "argparse._ActionsContainer") -> None:
+    command.add_argument(
+        "--tools",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a Python file or a folder of them, which is watched; it is never imported here, only "
+        "in sandboxes; may be repeated",
+    )
+    command.add_argument(
+        "--tool-registration",
+        action="store_true",
+        help="let models register tools of their own, each in its own sandbox",
+    )
+    command.add_argument(
+        "--package-index",
+        metavar="URL",
+        help="where packages that files of tools ask for come from",
+    )
 
 
 def _add_browser(command: "argparse._ActionsContainer") -> None:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox_sdk.egress.loading import parse_policy
-
 from container_runtime.engine import Engine, load_engine
 from sandbox_sdk import SandboxGroup
 from sandbox_sdk.config import Settings, environment
+from sandbox_sdk.egress.loading import parse_policy
 from sandbox_sdk.egress.policy import EgressPolicy
 from sandbox_sdk.models import ComputeResources
 from tool_plugins.errors import ConfigurationError
+from tool_plugins.tool.results import FileSummary
 
 from .extension import load_extensions
 from .process import run_until_signal
@@ -74,12 +74,17 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def tools(arguments: argparse.Namespace) -> int:
-    """Prints every tool with its origin."""
-    entries = list(_server(arguments).catalog)
-    width = max(len(entry.tool.name) for entry in entries)
-    for entry in entries:
-        print(f"{entry.tool.name:{width}}  {entry.origin}")
-    return 0
+    """Prints every tool with its origin, and every file of tools that does not work."""
+    server = _server(arguments)
+    lines = [(entry.tool.name, entry.origin) for entry in server.catalog]
+    files = asyncio.run(_files_of_tools(server)) if arguments.tools else []
+    lines += [(tool.mcp_name, file.origin) for file in files for tool in file.tools]
+    failed = [file for file in files if file.error]
+    lines += [(file.namespace, f"{file.origin}: {file.error}") for file in failed]
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"{name:{width}}  {_printable(text)}")
+    return 1 if failed else 0
 
 
 def sandboxes_list(arguments: argparse.Namespace) -> int:
@@ -115,6 +120,9 @@ def _group(arguments: argparse.Namespace) -> SandboxGroup:
         egress_policy=_egress_policy(arguments),
         web_search=getattr(arguments, "web_search", None),
         browser=getattr(arguments, "browser", False),
+        tools=getattr(arguments, "tools", ()),
+        tool_registration=getattr(arguments, "tool_registration", False),
+        package_index=getattr(arguments, "package_index", None),
         engine=arguments.engine,
         state_dir=arguments.state_dir,
         report=report,
@@ -149,6 +157,19 @@ async def _with_engine(arguments: argparse.Namespace, work: Callable[[Engine], A
         chosen["flavour"] = "browser"
     async with load_engine(settings.engine, state_dir=settings.state_dir, **chosen) as engine:
         return await work(engine)
+
+
+async def _files_of_tools(server: SandboxServer) -> list[FileSummary]:
+    """Only a sandbox reads files of tools, so that takes a group that has started."""
+    try:
+        return (await server.door.group()).custom_files()
+    finally:
+        await server.door.close()
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey: an error quotes the file it is about."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
 
 
 async def _list_sandboxes(settings: Settings) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from sandbox_sdk import SandboxGroup
 from sandbox_sdk.egress.policy import EgressPolicy
+from sandbox_sdk.models import Principal
+from sandbox_sdk.tools.models import CustomTool
 from tool_plugins.errors import SandboxError
 from tool_plugins.registry import ToolRegistry
 
@@ -16,11 +18,17 @@ CLOSE_TIMEOUT_S = 3.5
 
 
 class GroupDoor:
-    """Starts the group once, lets calls await it, tries again after a failure, ends it."""
+    """Starts the group once, lets calls await it, tries again after a failure, ends it.
 
-    def __init__(self, make: Callable[[], SandboxGroup]) -> None:
+    `tools_changed()` is called whenever the group's custom tools may be others than before.
+    """
+
+    def __init__(
+        self, make: Callable[[], SandboxGroup], tools_changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._make = make
-        self._group = make()
+        self._tools_changed = tools_changed
+        self._group = self._made()
         self._opening: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()
         """Set when the server stops: running calls end."""
@@ -29,6 +37,15 @@ class GroupDoor:
     def registry(self) -> ToolRegistry:
         """The group's tools, known before it has started."""
         return self._group.registry
+
+    @property
+    def has_custom_tools(self) -> bool:
+        """Whether there may be custom tools."""
+        return any(definition.broker == "tools" for definition in self.registry)
+
+    def custom_tools(self, principal: Principal) -> list[CustomTool]:
+        """The principal's custom tools as far as they are known; starts nothing."""
+        return self._group.custom_tools(principal) if self.has_custom_tools else []
 
     @property
     def egress_policy(self) -> EgressPolicy | None:
@@ -45,7 +62,7 @@ class GroupDoor:
         """Begins to start the group, unless it is starting or has started."""
         if self._opening is not None and _failed(self._opening):
             # A group starts once; one that could not is replaced.
-            self._group, self._opening = self._make(), None
+            self._group, self._opening = self._made(), None
         if self._opening is None:
             self._opening = asyncio.create_task(self._open(), name="start sandbox group")
 
@@ -72,6 +89,11 @@ class GroupDoor:
         await asyncio.wait([opening], timeout=timeout_s)
         await self._group.end_group(timeout_s=timeout_s)
 
+    def _made(self) -> SandboxGroup:
+        group = self._make()
+        group.on_tools_changed(self._tools_changed)
+        return group
+
     async def _open(self) -> None:
         try:
             await self._group.start_sandbox_group()
@@ -82,6 +104,8 @@ class GroupDoor:
             # Nobody may be waiting yet; without this line the operator would learn of it last.
             logger.exception("the sandbox group did not start")
             raise
+        if self.has_custom_tools:
+            self._tools_changed()
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

@@ -24,6 +24,14 @@ DATABASES = """\
  The sandbox also has databases, with rights that the database itself enforces: begin with \
 database_list, then database_schema. What is refused there cannot be worked around."""
 
+CUSTOM = """\
+ There may be custom tools, programs that run in the sandbox, and more may come at any time: \
+tool_list shows them, and tool_call calls one that your client does not show."""
+
+REGISTRATION = """\
+ You can make such tools yourself: tool_register turns a Python file of functions with type hints \
+and docstrings into tools."""
+
 
 def instructions_for(registry: ToolRegistry, policy: EgressPolicy | None = None) -> str:
     """The instructions that fit the tools there are."""
@@ -34,6 +42,11 @@ def instructions_for(registry: ToolRegistry, policy: EgressPolicy | None = None)
         text += EGRESS
     if any(definition.broker == "database" for definition in registry):
         text += DATABASES
+    names = {definition.name for definition in registry}
+    if "tool.call" in names:
+        text += CUSTOM
+    if "tool.register" in names:
+        text += REGISTRATION
     return text
 
 

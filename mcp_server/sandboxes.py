@@ -195,7 +195,7 @@ class SandboxTools:
         async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
             arguments = parse_arguments(definition, params.arguments or {})
             if isinstance(arguments, ToolFailure):
-                return render_failure(in_mcp_words(arguments, definition))
+                return render_failure(in_mcp_words(arguments, definition.name, definition.mcp_name))
 
             async def work(_reporter: ProgressReporter | None) -> types.CallToolResult:
                 return render_data((await run(ctx, arguments)).model_dump(mode="json"))

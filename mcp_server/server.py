@@ -1,6 +1,8 @@
 """The MCP server itself: one object that every transport and both protocol eras serve."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -15,12 +17,13 @@ from mcp.server.subscriptions import (
     ResourcesListChanged,
     ToolsListChanged,
 )
-from mcp.shared.exceptions import MCPError
 
 from sandbox_sdk import SandboxGroup
 
 from .calls import SandboxCalls
 from .catalog import Catalog, CatalogEntry, tool_of
+from .changes import Announcer
+from .customs import CustomTools
 from .door import GroupDoor
 from .extension import Context, ServerExtension
 from .instructions import instructions_for
@@ -28,6 +31,7 @@ from .offers import add_extensions
 from .sandboxes import SandboxTools
 
 BUILT_IN = "sandbox-sdk"
+NOTICE_TIMEOUT_S = 2.0
 
 ListChanged = ToolsListChanged | PromptsListChanged | ResourcesListChanged
 LEGACY_NOTICE: dict[type[ListChanged], Callable[[ServerSession], Awaitable[None]]] = {
@@ -43,8 +47,11 @@ class SandboxServer(Server[dict[str, Any]]):
     def __init__(
         self, make_group: Callable[[], SandboxGroup], extensions: Iterable[ServerExtension] = ()
     ) -> None:
-        self.door = GroupDoor(make_group)
+        self._changes = Announcer(lambda: self.announce(ToolsListChanged()))
+        self.door = GroupDoor(make_group, self._changes.changed)
         self.catalog = Catalog()
+        self._calls = SandboxCalls(self.door)
+        self._customs = CustomTools(self.door, self._calls, self.catalog)
         self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus)
         self._listeners: dict[int, ServerSession] = {}
@@ -82,27 +89,27 @@ class SandboxServer(Server[dict[str, Any]]):
     async def announce(self, event: ListChanged) -> None:
         """Tells the clients of both eras that a list changed."""
         await self._bus.publish(event)
-        for session in list(self._listeners.values()):
-            await LEGACY_NOTICE[type(event)](session)
+        sessions = list(self._listeners.values())
+        await asyncio.gather(*(_notify(session, event) for session in sessions))
 
     def stop_serving(self) -> None:
         """Ends open listen streams and running calls, so that transports can close."""
+        self._changes.stop()
         self._listen.close()
         self.door.closing.set()
 
     def _add_built_in_tools(self) -> None:
-        calls = SandboxCalls(self.door)
-        for definition, handler in SandboxTools(self.door, calls).handlers():
+        for definition, handler in SandboxTools(self.door, self._calls).handlers():
             tool = tool_of(definition, with_sandbox_id=False)
             self.catalog.add(CatalogEntry(tool, handler, BUILT_IN))
         for definition in self.door.registry:
             tool = tool_of(definition)
-            self.catalog.add(CatalogEntry(tool, calls.handler(definition), definition.origin))
+            self.catalog.add(CatalogEntry(tool, self._calls.handler(definition), definition.origin))
 
     async def _list_tools(
-        self, _ctx: Context, _params: types.PaginatedRequestParams | None
+        self, ctx: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        tools = [entry.tool for entry in self.catalog]
+        tools = [*(entry.tool for entry in self.catalog), *self._customs.listed(ctx)]
         # No caching: a changed list must be seen by clients that do not listen, too.
         return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
 
@@ -111,7 +118,7 @@ class SandboxServer(Server[dict[str, Any]]):
     ) -> types.CallToolResult | types.InputRequiredResult:
         entry = self.catalog.get(params.name)
         if entry is None:
-            raise MCPError(code=types.INVALID_PARAMS, message=f"unknown tool {params.name!r}")
+            return await self._customs.call(ctx, params)
         return await entry.call(ctx, params)
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
@@ -123,3 +130,10 @@ class SandboxServer(Server[dict[str, Any]]):
         connection = ctx.session._connection
         self._listeners[id(connection)] = ctx.session
         connection.exit_stack.callback(self._listeners.pop, id(connection), None)
+
+
+async def _notify(session: ServerSession, event: ListChanged) -> None:
+    # A client that reads nothing must not keep the news from the others.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(NOTICE_TIMEOUT_S):
+            await LEGACY_NOTICE[type(event)](session)

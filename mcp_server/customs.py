@@ -1,0 +1,80 @@
+"""Custom tools over MCP: each caller sees and calls those of the group and of their own sandbox."""
+
+import mcp.types as types
+from mcp.shared.exceptions import MCPError
+
+from sandbox_sdk import Sandbox
+from sandbox_sdk.models import Action, Observation
+from sandbox_sdk.tools.models import CustomTool
+
+from .calls import SandboxCalls, Target, principal_of
+from .catalog import Catalog
+from .door import GroupDoor
+from .extension import Context
+from .outcomes import render_outcome
+from .schema import custom_input_schema, custom_output_schema
+
+
+class CustomTools:
+    """Lists and calls custom tools. Those of another sandbox than the default are `tool_call`'s."""
+
+    def __init__(self, door: GroupDoor, calls: SandboxCalls, catalog: Catalog) -> None:
+        self._door = door
+        self._calls = calls
+        self._catalog = catalog
+
+    def listed(self, ctx: Context) -> list[types.Tool]:
+        """The caller's tools as they are known now: nobody waits for an image."""
+        return [tool_of(each) for each in self._visible(ctx)]
+
+    async def call(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        """Calls one of the caller's tools.
+
+        Raises:
+            MCPError: there is none of that name.
+        """
+
+        async def find() -> Target:
+            if not self._door.has_custom_tools:
+                raise unknown(params.name)
+            # Which tools the group's own files bring is known once it has started.
+            await self._door.group()
+            for tool in self._visible(ctx):
+                if tool.mcp_name == params.name:
+                    return Target(tool.name, tool.mcp_name, _render)
+            raise unknown(params.name)
+
+        return await self._calls.run(ctx, params, find)
+
+    def _visible(self, ctx: Context) -> list[CustomTool]:
+        tools = self._door.custom_tools(principal_of(ctx))
+        return [each for each in tools if self._catalog.get(each.mcp_name) is None]
+
+
+def unknown(name: str) -> MCPError:
+    """What is said of a tool that is not there."""
+    return MCPError(code=types.INVALID_PARAMS, message=f"unknown tool {name!r}")
+
+
+def tool_of(tool: CustomTool) -> types.Tool:
+    """A custom tool as MCP shows it. What it does is known to nobody, so nothing is promised."""
+    return types.Tool(
+        name=tool.mcp_name,
+        title=tool.name,
+        description=tool.description,
+        input_schema=custom_input_schema(tool.input_schema),
+        output_schema=custom_output_schema(tool.output_schema),
+        annotations=types.ToolAnnotations(
+            title=tool.name,
+            read_only_hint=False,
+            destructive_hint=True,
+            idempotent_hint=False,
+            open_world_hint=True,
+        ),
+    )
+
+
+async def _render(
+    sandbox: Sandbox, action: Action, observation: Observation
+) -> types.CallToolResult:
+    return await render_outcome(sandbox, action.tool, observation)
