@@ -24,6 +24,7 @@ from tool_plugins.errors import (
 )
 
 from .lease import Lease
+from .listing import check_present
 from .models import SandboxState
 from .records import SandboxRecord
 from .services import Services
@@ -264,7 +265,7 @@ class Lifecycle:
         self.record = replace(self.record, state=SandboxState.READY)
 
     async def _wait_until_ready(self, container: Container, connection: Connection) -> None:
-        """Waits for the action server, but not for one that has ended already."""
+        """Waits for the action server, but not for one that has ended already or lacks tools."""
         ready = asyncio.ensure_future(connection.ready(READY_TIMEOUT_S))
         try:
             while not (await asyncio.wait({ready}, timeout=EXIT_CHECK_S))[0]:
@@ -274,7 +275,7 @@ class Lifecycle:
                         f"the sandbox ended while it started, with exit code {status.exit_code}",
                         hint=status.error or "it left no message",
                     )
-            ready.result()
+            check_present(self._services.registry, ready.result().tools)
         finally:
             ready.cancel()
 

@@ -1,7 +1,9 @@
 """Which tools a group has: those of its registry, and those its settings add."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from tool_plugins.errors import ImageError
 from tool_plugins.registry import ToolRegistry, load_registry
 
 if TYPE_CHECKING:
@@ -38,3 +40,19 @@ def compose(
 
         tools += [*TOOLS, *(REGISTRATION if registration else ())]
     return ToolRegistry(tools)
+
+
+def check_present(registry: ToolRegistry, present: Collection[str]) -> None:
+    """Makes sure that a sandbox has an executor of every tool that needs one.
+
+    Raises:
+        ImageError: it lacks some; the message names who brought them.
+    """
+    lacking = [each for each in registry if each.broker is None and each.name not in present]
+    if lacking:
+        tools = ", ".join(f"{each.name} of {each.origin}" for each in lacking)
+        raise ImageError(
+            f"the sandbox has no executor of {tools}",
+            hint="an installed plugin needs each verb in its EXECUTORS; a ready-made image, or an "
+            "engine of your own, must hold the same plugins and flavour",
+        )
