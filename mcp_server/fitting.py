@@ -58,7 +58,9 @@ def _fit(
     piece = _piece(data)
     if piece is not None:
         return _fit_piece(data, piece, max_chars, max_bytes)
-    limit = max_chars
+    limit, widest = max_chars, _widest(data)
+    while limit // 2 >= widest:
+        limit //= 2  # it would cut nothing
     while True:
         cut = _Cut(limit, anything)
         smaller = cut.fields(data)
@@ -141,7 +143,8 @@ def _below(path: str, step: str) -> str:
 
 
 def _fits(data: dict[str, Any], max_chars: int, max_bytes: int) -> bool:
-    return _chars(data) <= max_chars and wire_size(data) <= max_bytes
+    # In this order, because it is quick to find out that much is too much.
+    return wire_size(data) <= max_bytes and _chars(data) <= max_chars
 
 
 def _piece(data: dict[str, Any]) -> str | None:
@@ -161,6 +164,18 @@ def _longest(text: str, size: int) -> int:
         else:
             high = middle - 1
     return low
+
+
+def _widest(value: Any) -> int:
+    """The smallest limit that cuts nothing."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        parts = (max(len(key), _widest(part)) for key, part in value.items())
+        return max(10 * len(value), max(parts, default=0))
+    if isinstance(value, list | tuple):
+        return max(10 * len(value), max(map(_widest, value), default=0))
+    return 0
 
 
 def _chars(value: Any) -> int:

@@ -4,6 +4,7 @@ A client takes less than a sandbox gives. What is too large is shown as far as i
 a file of the workspace as a whole.
 """
 
+import asyncio
 import json
 import mimetypes
 import re
@@ -39,7 +40,10 @@ async def render_outcome(
     if answer.file is not None:
         shown = data.pop("result")
     elif not fits(data):
-        part, cuts = fit({"result": shown}, spare=len(data["logs"]), anything=("result",))
+        # In a thread, because a megabyte of small values takes a while.
+        part, cuts = await asyncio.to_thread(
+            fit, {"result": shown}, spare=len(data["logs"]), anything=("result",)
+        )
         shown, whole = part["result"], data.pop("result")
         data["file"], trouble = await keep.value(whole)
         left_out += [*cuts, *trouble]
