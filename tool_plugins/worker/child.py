@@ -1,8 +1,8 @@
 """What a worker process is: it takes a call, does it, answers, and takes the next. Linux.
 
 A program is a module with `HANDLERS`, functions by verb. It is imported at the first call, so that
-what goes wrong with it is an answer. Standard output and error lead nowhere, and standard input is
-empty: nothing a library prints is ever taken for an answer.
+what goes wrong with it is an answer. Standard output and error lead nowhere, or into a pipe of its
+own (`printing.py`), and standard input is empty: nothing a library prints is taken for an answer.
 """
 
 import ctypes
@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from tool_plugins.errors import ErrorCode, ToolError
 
 from .channel import Channel, end_group
+from .printing import Printing
 from .wire import (
     MAX_ASKS,
     MAX_BODY_BYTES,
@@ -201,6 +202,28 @@ def release_memory() -> None:
         _libc.malloc_trim(0)
 
 
+class Place:
+    """Where every call begins, whatever the one before left: folder, output, deadline."""
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        self._folder = setup["folder"]
+        self._printing = Printing(_libc) if setup["capture"] else None
+
+    def begin(self, timeout_s: float) -> None:
+        """Before a call."""
+        signal.setitimer(signal.ITIMER_REAL, timeout_s + OVERDUE_S)
+        with suppress(OSError):
+            os.chdir(self._folder)
+        if self._printing is not None:
+            self._printing.restore()
+
+    def end(self) -> None:
+        """After a call, before it is answered."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._printing is not None:
+            self._printing.flush()
+
+
 def main(fd: int) -> NoReturn:
     """Serves the server on the other end of `fd` until it is gone."""
     channel = Channel(fd)
@@ -209,25 +232,27 @@ def main(fd: int) -> NoReturn:
     sys.path += [path for path in setup["path"] if path not in sys.path]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     channel.watch()
+    place = Place(setup)
     program = Program(setup["program"], setup["memory_mb"])
     while True:
-        _serve(channel, program)
+        _serve(channel, program, place)
         release_memory()
 
 
-def _serve(channel: Channel, program: Program) -> None:
+def _serve(channel: Channel, program: Program, place: Place) -> None:
     # A function of its own: nothing of a call outlives it.
     fields, descriptors = channel.receive()
     call = Call(channel, fields["id"], fields["timeout_s"], descriptors)
-    signal.setitimer(signal.ITIMER_REAL, fields["timeout_s"] + OVERDUE_S)
+    place.begin(fields["timeout_s"])
     answer = {"id": fields["id"], **program.answer(fields, call)}
     if channel.forked:
         os._exit(0)
-    signal.setitimer(signal.ITIMER_REAL, 0)
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
+    packed = program.pack(answer)
+    place.end()
     call.finish()
-    channel.send(program.pack(answer))
+    channel.send(packed)
     if answer.get("spent"):
         end_group()

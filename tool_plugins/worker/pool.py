@@ -6,13 +6,15 @@ The server only ever takes JSON from them, bounded in size and time.
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tool_plugins.context import Host
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.terminal.counters import Counters
 
-from .process import Event, OnAsk, Worker, WorkerLost
+from .capture import Output
+from .process import DEAF, Ears, Event, OnAsk, Program, Worker, WorkerLost
 from .wire import MAX_BODY_BYTES, MAX_DESCRIPTORS, MAX_TRACE_CHARS, TooLongError, parse_error
 
 DEFAULT_SIZE = 2
@@ -28,8 +30,9 @@ class WorkerPool:
 
     `program` names a module with `HANDLERS` (see `child.py`). `memory_mb` bounds what one process
     may have of its own; None leaves that to the sandbox. With `size=1` every call meets the same
-    process while it lives, so a program may keep state between calls. Made as a service of a host:
-    a subclass, or a function of the host, that names the program.
+    process while it lives, so a program may keep state between calls. Each call begins in `folder`;
+    with `capture` its caller may have what it prints. Made as a service of a host: a subclass, or a
+    function of the host, that names the program.
     """
 
     def __init__(
@@ -40,17 +43,18 @@ class WorkerPool:
         size: int = DEFAULT_SIZE,
         idle_s: float = DEFAULT_IDLE_S,
         memory_mb: int | None = DEFAULT_MEMORY_MB,
+        folder: Path = Path("/"),
+        capture: bool = False,
     ) -> None:
         self._host = host
-        self._program = program
+        self._program = Program(program, memory_mb, folder, capture)
         self._idle_s = idle_s
-        self._memory_mb = memory_mb
         self._counters = Counters()
         self._room = asyncio.Semaphore(size)
         self._workers: set[Worker] = set()
         # The one used last comes last, and is used next: the others may become idle.
         self._free: dict[Worker, asyncio.TimerHandle] = {}
-        self._closed = False
+        self.closed = False
 
     @property
     def running(self) -> bool:
@@ -66,15 +70,16 @@ class WorkerPool:
         grace_s: float = 0.0,
         on_event: Event | None = None,
         on_ask: OnAsk | None = None,
+        on_output: Output | None = None,
         descriptors: Sequence[int] = (),
     ) -> dict[str, Any]:
         """What the handler of `verb` gives. It gets `args`, and copies of the descriptors.
 
-        Without `on_ask` a program that asks for something (`Call.ask`) is ended.
-
         `timeout_s` bounds everything, a wait for a free process too; a handler that keeps to its
         deadline itself has `grace_s` more to say so. Nothing of what comes back, neither answer nor
-        events, has been looked at: only that it is an object within bounds.
+        events, has been looked at: only that it is an object within bounds. `on_output` gets what
+        is printed until the answer is there, if the pool captures it. Without `on_ask` a program
+        that asks for something (`Call.ask`) is ended.
 
         Raises:
             ToolError: the handler's own; TIMEOUT; TOO_LARGE for what is too much, memory too; or
@@ -87,10 +92,12 @@ class WorkerPool:
         limit = asyncio.timeout_at(deadline + grace_s)
         try:
             async with limit, self._room:
-                worker = self._take()
-                left = max(0.0, deadline - asyncio.get_running_loop().time())
-                request = {"verb": verb, "args": args, "timeout_s": left}
-                return await self._ask(worker, request, descriptors, on_event, on_ask)
+                ears = Ears(on_event, on_ask, on_output)
+                worker = await self._take(deadline, ears)
+                try:
+                    return await self._do(worker, verb, args, deadline, descriptors, ears)
+                finally:
+                    await self._put_back(worker)
         except TimeoutError as exc:
             if not limit.expired():
                 raise
@@ -108,23 +115,26 @@ class WorkerPool:
 
     async def aclose(self) -> None:
         """Ends every process at once. No call is taken any more."""
-        self._closed = True
+        self.closed = True
         await self.reset()
         self._counters.close()
 
-    async def _ask(
+    async def _do(
         self,
         worker: Worker,
-        request: dict[str, Any],
-        descriptors: Sequence[int],
-        on_event: Event | None,
-        on_ask: OnAsk | None,
+        verb: str,
+        args: dict[str, Any],
+        deadline: float,
+        descriptors: Sequence[int] = (),
+        ears: Ears = DEAF,
     ) -> dict[str, Any]:
+        """One call of that worker, which is ended unless it can do another one."""
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        request = {"verb": verb, "args": args, "timeout_s": left}
         try:
-            answer = await worker.call(request, descriptors, on_event, on_ask)
+            answer = await worker.call(request, descriptors, ears)
             outcome = self._outcome(answer)
         except TooLongError as exc:
-            self._put_back(worker)
             limit = MAX_BODY_BYTES // 1024**2
             raise ToolError(ErrorCode.TOO_LARGE, f"the call is larger than {limit} MB") from exc
         except WorkerLost:
@@ -135,8 +145,6 @@ class WorkerPool:
             raise
         if answer.get("spent"):
             await asyncio.shield(worker.end("ended because it is spent"))
-        else:
-            self._put_back(worker)
         if isinstance(outcome, ToolError):
             raise outcome
         return outcome
@@ -144,36 +152,38 @@ class WorkerPool:
     def _outcome(self, answer: dict[str, Any]) -> dict[str, Any] | ToolError:
         if isinstance(trace := answer.get("trace"), str):
             shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in trace)
-            logger.error("a call of %s failed:\n%s", self._program, shown[-MAX_TRACE_CHARS:])
+            logger.error("a call of %s failed:\n%s", self._program.name, shown[-MAX_TRACE_CHARS:])
         if "error" in answer:
             return parse_error(answer["error"])
         if not isinstance(answer.get("data"), dict):
             raise WorkerLost
         return answer["data"]
 
-    def _take(self) -> Worker:
-        if self._closed:
-            raise ToolError(ErrorCode.INTERNAL, "the sandbox is ending")
+    async def _take(self, deadline: float, ears: Ears) -> Worker:
+        """A worker for one call: the one that was used last, or a new one."""
+        return self._waiting() or self._start()
+
+    async def _put_back(self, worker: Worker) -> None:
+        """Takes a worker back after its call, if it can do another one."""
+        if worker.usable:
+            loop = asyncio.get_running_loop()
+            idle = loop.call_later(self._idle_s, worker.end, "ended because it was idle")
+            self._free[worker] = idle
+
+    def _waiting(self) -> Worker | None:
         while self._free:
             worker, timer = self._free.popitem()
             timer.cancel()
             if worker.usable:
                 return worker
-        worker = Worker(
-            self._host,
-            self._program,
-            memory_mb=self._memory_mb,
-            counters=self._counters,
-            on_end=self._forget,
-        )
+        return None
+
+    def _start(self) -> Worker:
+        if self.closed:
+            raise ToolError(ErrorCode.INTERNAL, "the sandbox is ending")
+        worker = Worker(self._host, self._program, counters=self._counters, on_end=self._forget)
         self._workers.add(worker)
         return worker
-
-    def _put_back(self, worker: Worker) -> None:
-        if worker.usable:
-            loop = asyncio.get_running_loop()
-            idle = loop.call_later(self._idle_s, worker.end, "ended because it was idle")
-            self._free[worker] = idle
 
     def _forget(self, worker: Worker) -> None:
         self._workers.discard(worker)

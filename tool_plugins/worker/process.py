@@ -8,7 +8,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.processes import Trees, kill_all, spawn
 from tool_plugins.terminal.counters import Counters
 
+from .capture import Capture, Output
 from .wire import MAX_ASKS, RECEIVE_BYTES, Frames, WireError, pack
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -38,6 +39,20 @@ Event = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs. `name` is that of a module with `HANDLERS` (see `child.py`).
+
+    `memory_mb` bounds what the process may have of its own; None leaves that to the sandbox. Each
+    call begins in `folder`. With `capture` what is printed can be read, otherwise it is lost.
+    """
+
+    name: str
+    memory_mb: int | None = None
+    folder: Path = Path("/")
+    capture: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a worker wants to know in the midst of a call. Nothing in `request` has been looked at.
 
@@ -52,26 +67,50 @@ class Ask:
 OnAsk = Callable[[Ask], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what a worker says before it answers: events, questions, and what is printed.
+
+    Without `on_ask` a program that asks is ended; without the others nothing is kept.
+    """
+
+    on_event: Event | None = None
+    on_ask: OnAsk | None = None
+    on_output: Output | None = None
+
+
+DEAF = Ears()
+
+
+class ProcessEnded(ToolError):
+    """What the caller is told when the process of its call ended, or had to be ended."""
+
+
 class WorkerLost(Exception):
     """The process ended, or had to be ended, before it answered."""
 
 
 class Worker:
-    """Does one call at a time. `on_end` is called once it, and all that came of it, has ended."""
+    """Does one call at a time. `on_end` is called once it, and all that came of it, has ended.
+
+    `prepared` and `served` are its pool's: whether it did its first call, and how many since.
+    """
 
     def __init__(
         self,
         host: Host,
-        program: str,
+        program: Program,
         *,
-        memory_mb: int | None,
         counters: Counters,
         on_end: Callable[["Worker"], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._counters = counters
         self._before = counters.read()
-        self._on_end = on_end
+        self._capture: Capture | None = None
+        self.on_end = on_end
+        self.prepared = False
+        self.served = 0
         self._tree = host.service(Trees).new()
         self._frames = Frames()
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
@@ -82,34 +121,45 @@ class Worker:
         self._busy = False
         self._why = ""
         self._ending: asyncio.Task[None] | None = None
-        self._socket = self._start(host)
+        self._socket = self._start(host, program)
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._readable)
-        setup = {"program": program, "memory_mb": memory_mb, "path": trusted_path(host)}
-        self._send(pack({"setup": setup | {"mark": self._tree.next_mark()}}), ())
+        setup = {
+            "program": program.name,
+            "memory_mb": program.memory_mb,
+            "folder": str(program.folder),
+            "capture": program.capture,
+            "path": trusted_path(host),
+            "mark": self._tree.next_mark(),
+        }
+        self._send(pack({"setup": setup}), ())
 
-    def _start(self, host: Host) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
+    def _start(self, host: Host, program: Program) -> socket.socket:
+        with ExitStack() as theirs, ExitStack() as ours:
+            channel, their_channel = socket.socketpair()
+            ours.callback(channel.close)
+            theirs.callback(their_channel.close)
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            theirs.callback(os.close, null)
+            output = null
+            if program.capture:
+                printed, output = os.pipe2(os.O_CLOEXEC)
+                theirs.callback(os.close, output)
+                self._capture = Capture(printed)
+                ours.callback(self._capture.close)
             self._child = spawn(
                 # Isolated: neither the environment nor the current folder names what to import.
-                [sys.executable, "-IS", "-c", BOOT, ROOT, str(theirs.fileno())],
+                [sys.executable, "-IS", "-c", BOOT, ROOT, str(their_channel.fileno())],
                 tree=self._tree,
                 environment=host.environment,
-                folder=Path("/"),
-                stdio=(null, null, null),
-                keep=(theirs.fileno(),),
+                folder=program.folder,
+                stdio=(null, output, output),
+                keep=(their_channel.fileno(),),
                 on_exit=self._exited,
             )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            os.close(null)
-            theirs.close()
-        ours.setblocking(False)
-        return ours
+            ours.pop_all()
+        channel.setblocking(False)
+        return channel
 
     @property
     def usable(self) -> bool:
@@ -117,11 +167,7 @@ class Worker:
         return self._ending is None
 
     async def call(
-        self,
-        request: dict[str, Any],
-        descriptors: Sequence[int],
-        on_event: Event | None,
-        on_ask: OnAsk | None = None,
+        self, request: dict[str, Any], descriptors: Sequence[int], ears: Ears
     ) -> dict[str, Any]:
         """Asks, and waits for the message that answers. The caller bounds the wait.
 
@@ -132,21 +178,31 @@ class Worker:
         self._number += 1
         message = pack({"id": self._number, **request, "descriptors": len(descriptors)})
         self._before = self._counters.read()
+        self._listen(ears.on_output)
         self._busy = True
         self._send(message, descriptors)
-        while True:
-            answer = await self._next()
-            if "event" in answer:
-                _heard(answer, on_event)
-            elif "ask" in answer:
-                self._asked(answer, on_ask)
-            else:
-                break
+        try:
+            while True:
+                answer = await self._next()
+                if "event" in answer:
+                    _heard(answer, ears.on_event)
+                elif "ask" in answer:
+                    self._asked(answer, ears.on_ask)
+                else:
+                    break
+        finally:
+            self._listen(None)
         self._busy = False
         self._asks.clear()
         if self._messages or self._frames.partial:
             self.end("ended because it said more than it was asked")
         return answer
+
+    def _listen(self, sink: Output | None) -> None:
+        if self._capture is not None:
+            # To whoever listened so far.
+            self._capture.drain()
+            self._capture.sink = sink
 
     def _asked(self, message: dict[str, Any], on_ask: OnAsk | None) -> None:
         number, request = message["ask"], message.get("request")
@@ -188,7 +244,7 @@ class Worker:
                 hint="try a part of it, or end programs that use much memory",
             )
         exit = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        return ToolError(
+        return ProcessEnded(
             ErrorCode.INTERNAL,
             f"the process that did this was {self._why or exit}",
             hint="a new process does the next call",
@@ -203,7 +259,9 @@ class Worker:
             await self._exit()
         finally:
             self._socket.close()
-            self._on_end(self)
+            if self._capture is not None:
+                self._capture.close()
+            self.on_end(self)
 
     async def _exit(self) -> bool:
         with suppress(TimeoutError):

@@ -83,6 +83,64 @@ def tell_too_much(args: Args, call: Call) -> Args:
     return {}
 
 
+def load(args: Args, call: Call) -> Args:
+    print("loading", flush=True)
+    if args.get("fail"):
+        raise ToolError(ErrorCode.SCHEMA_ERROR, args["fail"])
+    STATE["loaded"] = [*STATE.get("loaded", []), args["what"]]
+    time.sleep(args.get("sleep", 0))
+    return {}
+
+
+def loaded(args: Args, call: Call) -> Args:
+    STATE["calls"] += 1
+    return {"pid": os.getpid(), "loaded": STATE.get("loaded", []), "calls": STATE["calls"]}
+
+
+def printing(args: Args, call: Call) -> Args:
+    """The same two lines from Python, from below it, from a library in C, and from a child."""
+    for number in range(args.get("times", 1)):
+        print("python", number, end=args.get("end", "\n"))
+        print("error", number, file=sys.stderr)
+        os.write(1, b"write\n")
+        ctypes.CDLL(None).puts(b"library")
+        subprocess.run(["sh", "-c", "echo child; echo child >&2"], check=True)
+    return {}
+
+
+def print_bytes(args: Args, call: Call) -> Args:
+    os.write(1, b"\xff\x00\x1b[31m\xc3")
+    print("\ud800")
+    return {}
+
+
+def print_for_ever(args: Args, call: Call) -> Args:
+    """Here, or in a child that the call leaves behind."""
+    script = "trap '' PIPE; while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"
+    STATE["child"] = subprocess.Popen(["sh", "-c", script])
+    while args["here"]:
+        print("x" * 60_000)
+    return {"pid": STATE["child"].pid}
+
+
+def print_and_die(args: Args, call: Call) -> Args:
+    os.write(1, b"last words")
+    os._exit(1)
+
+
+def unprint(args: Args, call: Call) -> Args:
+    """Does away with its output, and leaves the folder."""
+    os.close(1)
+    os.close(2)
+    os.chdir("/")
+    return {"fd": os.open("/dev/null", os.O_WRONLY)}
+
+
+def where(args: Args, call: Call) -> Args:
+    print("here")
+    return {"folder": os.getcwd()}
+
+
 def ask(args: Args, call: Call) -> Args:
     return {"answer": call.ask(args["request"])}
 
@@ -292,6 +350,7 @@ HANDLERS = {
     for function in (
         echo, look, refuse, shout, tell, tell_for_ever, tell_too_much, give, raising, die, eat,
         sleep, leave, flee, say, say_later, say_values, say_quotes, read, fds, ask, ask_refused,
-        ask_at_once, ask_later, what_later, fork,
+        ask_at_once, ask_later, what_later, fork, load, loaded, printing, print_bytes,
+        print_for_ever, unprint, where, print_and_die,
     )
 }  # fmt: skip
