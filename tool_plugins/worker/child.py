@@ -50,12 +50,14 @@ class Call:
     """One call, as its handler sees it.
 
     `descriptors` are closed when the handler returns: open a file over one with `closefd=False`.
-    `deadline` is a time of `time.monotonic()`; soon after it the process is killed.
+    `deadline` is a time of `time.monotonic()`; soon after it the process is killed. A handler that
+    sets `spent` gets its answer through, but the process does no other call.
     """
 
     def __init__(self, channel: Channel, number: int, timeout_s: float, descriptors: list[int]):
         self.descriptors = descriptors
         self.deadline = time.monotonic() + timeout_s
+        self.spent = False
         self._channel = channel
         self._number = number
         self._lock = threading.Lock()
@@ -247,6 +249,8 @@ def _serve(channel: Channel, program: Program, place: Place) -> None:
     answer = {"id": fields["id"], **program.answer(fields, call)}
     if channel.forked:
         os._exit(0)
+    if call.spent:
+        answer["spent"] = True
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
