@@ -10,14 +10,23 @@ from pydantic.fields import FieldInfo
 
 from tool_plugins.authoring import AsyncContext, Context
 
-from .problems import Problem, Unfit, describe_error
+from .problems import (
+    DICT_ARGUMENTS,
+    GENERATOR,
+    LIST_ARGUMENTS,
+    NO_HINT,
+    NO_RESULT_HINT,
+    Problem,
+    Unfit,
+    describe_error,
+)
 from .returning import result_adapter
 from .signature import CONTEXT, Function, Parameter
 
 _EMPTY = inspect.Parameter.empty
 _VARIADIC = {
-    inspect.Parameter.VAR_POSITIONAL: "*{} has no schema: take a list instead",
-    inspect.Parameter.VAR_KEYWORD: "**{} has no schema: name each parameter, or take a dict",
+    inspect.Parameter.VAR_POSITIONAL: LIST_ARGUMENTS,
+    inspect.Parameter.VAR_KEYWORD: DICT_ARGUMENTS,
 }
 
 
@@ -47,7 +56,7 @@ class _Building:
 
     def function(self) -> Function:
         if any(map(_generates, (self._target, self._inner))):
-            self._complain("a generator cannot be a tool: return a list instead of yielding")
+            self._complain(GENERATOR)
         given = self._signature.parameters.values()
         fields = {
             f"p{number}": (each, self._field(each))
@@ -98,7 +107,7 @@ class _Building:
             self._complain(_VARIADIC[given.kind].format(given.name), given.name)
             return Any
         if given.annotation is _EMPTY:
-            self._complain("it has no type hint", given.name)
+            self._complain(NO_HINT, given.name)
             return Any
         annotation = self._resolve(given.annotation, given.name)
         if annotation in (Context, AsyncContext):
@@ -134,7 +143,7 @@ class _Building:
     def _result(self) -> "TypeAdapter[Any] | None":
         annotation = self._signature.return_annotation
         if annotation is _EMPTY:
-            self._complain("its result has no type hint; it is -> None if it returns nothing")
+            self._complain(NO_RESULT_HINT)
             return None
         annotation = self._resolve(annotation, "return")
         try:

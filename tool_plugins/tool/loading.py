@@ -3,16 +3,15 @@
 A process loads one file, once. `loaded()` is that file, `function(name)` one of its tools.
 """
 
+import io
 import linecache
-import os
 import sys
 import traceback
 import types
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tool_plugins import authoring  # noqa: F401 - so that no environment brings another
 from tool_plugins.errors import ErrorCode, ToolError
@@ -36,6 +35,7 @@ class Loaded:
     namespace: str
     source: str
     filename: str
+    workspace: Path
     module: types.ModuleType
     functions: "dict[str, Function]" = field(default_factory=dict)
 
@@ -54,28 +54,46 @@ def loaded() -> Loaded:
     return _files[0]
 
 
+def targets() -> tuple[dict[str, Any], list[Problem]]:
+    """What stands under the names of its tools, and what is wrong with others (see `select`)."""
+    file = loaded()
+    return select(vars(file.module), file.filename)
+
+
+def build(name: str, target: Any) -> "Function":
+    """The tool of that name; the same object each time.
+
+    Raises:
+        Unfit: it cannot be one.
+    """
+    built = loaded().functions
+    if name not in built:
+        from . import building  # loads pydantic
+
+        built[name] = building.build(name, target)
+    return built[name]
+
+
 def function(name: str) -> "Function":
-    """A tool of the file; the same object each time.
+    """A tool of the file.
 
     Raises:
         ToolError: NOT_FOUND; SCHEMA_ERROR.
     """
     file = loaded()
-    if name not in file.functions:
-        from .building import build
-
-        targets, _ = select(vars(file.module), file.filename)
-        if name not in targets:
-            raise ToolError(ErrorCode.NOT_FOUND, f"{file.filename} has no tool {name!r}")
-        try:
-            file.functions[name] = build(name, targets[name])
-        except Unfit as exc:
-            raise schema_error(file.filename, exc.problems) from exc
-    return file.functions[name]
+    if name in file.functions:
+        return file.functions[name]
+    found, _ = targets()
+    if name not in found:
+        raise ToolError(ErrorCode.NOT_FOUND, f"{file.filename} has no tool {name!r}")
+    try:
+        return build(name, found[name])
+    except Unfit as exc:
+        raise schema_error(file.filename, exc.problems) from exc
 
 
 def load(namespace: str, source: str, environment: str | None, workspace: str) -> None:
-    """Imports the file, in `workspace`, with the packages of the folder `environment`.
+    """Imports the file, with the packages of the folder `environment`.
 
     Raises:
         ToolError: SCHEMA_ERROR, it cannot be imported.
@@ -88,27 +106,18 @@ def load(namespace: str, source: str, environment: str | None, workspace: str) -
     # asks for the module of a class, as pydantic and pickle do, finds it.
     module = types.ModuleType(f"tool:{namespace}")
     module.__file__ = filename
-    _files.append(Loaded(namespace, source, filename, module))
-    os.chdir(workspace)
+    _files.append(Loaded(namespace, source, filename, Path(workspace), module))
     sys.argv = [filename]
     if environment is not None:
         _put_first(environment)
     # Without a time of change it is taken for what a loader gave, and never looked for on disk.
-    lines = source.splitlines(keepends=True)
+    lines = io.StringIO(source, newline=None).readlines()
     linecache.cache[filename] = (len(source), None, lines, filename)
     sys.modules[module.__name__] = module
-    process = os.getpid()
     try:
         exec(_compiled(source, filename), vars(module))  # noqa: S102 - what this process is for
     except BaseException as exc:  # sys.exit() among them
-        if os.getpid() == process:
-            _refuse(filename, exc)
-    if os.getpid() != process:
-        # A fork that came back: there must not be two who answer.
-        os._exit(0)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+        raise _import_error(filename, exc) from exc
 
 
 def _put_first(environment: str) -> None:
@@ -124,11 +133,11 @@ def _compiled(source: str, filename: str) -> types.CodeType:
         return compile(source, filename, "exec", dont_inherit=True)
 
 
-def _refuse(filename: str, exc: BaseException) -> NoReturn:
+def _import_error(filename: str, exc: BaseException) -> ToolError:
     line = getattr(exc, "lineno", None) if isinstance(exc, SyntaxError) else None
     if line is None:
         frames = traceback.extract_tb(exc.__traceback__)
         line = next((each.lineno for each in reversed(frames) if each.filename == filename), None)
     hint = PACKAGES_HINT if isinstance(exc, ModuleNotFoundError) else ""
     problem = Problem(f"it cannot be imported: {describe_error(exc)}", line)
-    raise schema_error(filename, [problem], hint) from exc
+    return schema_error(filename, [problem], hint)

@@ -1,14 +1,20 @@
 """What is wrong with a file of custom tools, by line, function and parameter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NoReturn
 
 from tool_plugins.errors import ErrorCode, ToolError
 
 MAX_PROBLEMS = 20
 MAX_CHARS = 300
 """Of one message: a library's, or a tool's own exception's, may be of any length."""
+
+NO_DOCSTRING = "it has no docstring: say there what it does, for who is to call it"
+NO_HINT = "it has no type hint"
+NO_RESULT_HINT = "its result has no type hint; write -> None if it returns nothing"
+GENERATOR = "a generator cannot be a tool: return a list instead of yielding"
+LIST_ARGUMENTS = "*{} has no schema: take a list instead"
+DICT_ARGUMENTS = "**{} has no schema: name each parameter, or take a dict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +58,14 @@ def schema_error(file: str, problems: Sequence[Problem], hint: str = "") -> Tool
     """The error that tells all problems of a file, those of the first lines first."""
     ordered = sorted(problems, key=lambda each: each.line or 0)
     lines = [_sentence(file, each) for each in ordered[:MAX_PROBLEMS]]
-    if left := len(ordered) - MAX_PROBLEMS:
-        lines += [f"and {left} more"] if left > 0 else []
+    if len(ordered) > MAX_PROBLEMS:
+        lines.append(f"and {len(ordered) - MAX_PROBLEMS} more")
     return ToolError(
         ErrorCode.SCHEMA_ERROR,
         "\n".join(lines),
         hint=hint or "mend the file and register it again",
         details={"problems": [asdict(each) for each in ordered[:MAX_PROBLEMS]]},
     )
-
-
-def refuse(file: str, problems: Iterable[Problem], hint: str = "") -> NoReturn:
-    """Raises the error of `schema_error`."""
-    raise schema_error(file, list(problems), hint)
 
 
 def _sentence(file: str, problem: Problem) -> str:

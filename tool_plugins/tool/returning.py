@@ -25,13 +25,14 @@ from pydantic_core import CoreSchema, PydanticSerializationUnexpectedValue, core
 BINARY = (bytes, bytearray, memoryview)
 NOTE_SCHEMA = {
     "type": "object",
-    "description": "Binary data; it comes as an attachment of this number.",
+    "description": "Binary data: the attachment of this number, or a file of the workspace.",
     "properties": {
         "attachment": {"type": "integer"},
+        "path": {"type": "string"},
         "mime_type": {"type": "string"},
         "bytes": {"type": "integer"},
     },
-    "required": ["attachment", "mime_type", "bytes"],
+    "required": ["mime_type", "bytes"],
     "additionalProperties": False,
 }
 

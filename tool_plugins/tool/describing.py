@@ -1,0 +1,133 @@
+"""The tools of the imported file as others see them: descriptions and JSON schemas.
+
+Nothing of this is trusted where it arrives: it is the file that says it.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import loading
+from .docstrings import Docstring, read_docstring
+from .outline import MAX_DESCRIPTION_CHARS, MAX_WARNINGS, Place, parse, places
+from .problems import NO_DOCSTRING, Problem, Unfit, schema_error, shorten
+from .schemas import input_schema, output_schema
+from .signature import CONTEXT, Function
+
+MAX_FUNCTIONS = 64
+MAX_PARAMETER_CHARS = 1000
+NO_FUNCTIONS = "it has no public function: a def whose name does not begin with an underscore"
+HIDDEN = "a decorator hides its parameters: let that use functools.wraps"
+
+
+def describe() -> dict[str, Any]:
+    """The functions of the loaded file, and warnings.
+
+    Raises:
+        ToolError: SCHEMA_ERROR, with everything that is wrong with any of them.
+    """
+    file = loading.loaded()
+    where = places(parse(file.filename, file.source))
+    targets, unfit = loading.targets()
+    problems = [*unfit, *_hidden(where, vars(file.module), targets)]
+    if len(targets) > MAX_FUNCTIONS:
+        problems = [Problem(f"it has {len(targets)} tools; {MAX_FUNCTIONS} are the most")]
+        targets = {}
+    elif not targets and not problems:
+        problems = [Problem(NO_FUNCTIONS)]
+    functions: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    for name, target in targets.items():
+        line = where[name].line if name in where else _code_of(target).co_firstlineno
+        try:
+            told = _Telling(name, target, line)
+            functions.append(told.function)
+            warnings += told.warnings
+        except Unfit as exc:
+            hidden = name in where and where[name].decorated and _code_of(target).co_name != name
+            problems += [Problem(HIDDEN, function=name)] if hidden else exc.problems
+    if problems:
+        raise schema_error(file.filename, [_placed(each, where) for each in problems])
+    return {"functions": functions, "warnings": warnings[:MAX_WARNINGS]}
+
+
+def _hidden(
+    where: Mapping[str, Place], names: Mapping[str, Any], targets: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Functions of which decorators made something that is none of the file's."""
+    if "__all__" in names:
+        return
+    for name, place in where.items():
+        if not place.decorated or name.startswith("_") or name in targets or name not in names:
+            continue
+        if inspect.isroutine(names[name]):
+            yield Problem(HIDDEN, function=name)
+        else:
+            kind = type(names[name]).__name__
+            yield Problem(f"a decorator made a {kind} of it, which is no function", function=name)
+
+
+def _code_of(target: Any) -> Any:
+    return inspect.unwrap(target).__code__
+
+
+def _placed(problem: Problem, where: Mapping[str, Place]) -> Problem:
+    place = where.get(problem.function or "")
+    if place is None:
+        return problem
+    return problem.at(place.parameters.get(problem.parameter or "", place.line))
+
+
+class _Telling:
+    """What is told of one function."""
+
+    def __init__(self, name: str, target: Any, line: int) -> None:
+        self._name = name
+        self._line = line
+        self.warnings: list[str] = []
+        text = getattr(target, "__doc__", None)
+        docstring = read_docstring(text if isinstance(text, str) else "")
+        silent = [] if docstring.description else [Problem(NO_DOCSTRING, function=name)]
+        try:
+            function = loading.build(name, target)
+        except Unfit as exc:
+            raise Unfit(*silent, *exc.problems) from exc
+        if silent:
+            raise Unfit(*silent)
+        self.function = self._described(function, docstring)
+
+    def _described(self, function: Function, docstring: Docstring) -> dict[str, Any]:
+        given = input_schema(function, self._warn)
+        returned = output_schema(function, self._warn)
+        self._tell(function, docstring, given.get("properties", {}))
+        if docstring.result:
+            returned.setdefault("description", self._cut(docstring.result, "its result"))
+        return {
+            "name": self._name,
+            "line": self._line,
+            "description": self._cut(docstring.description, "it", MAX_DESCRIPTION_CHARS),
+            "input_schema": given,
+            "output_schema": returned,
+            "context": function.context,
+        }
+
+    def _tell(self, function: Function, docstring: Docstring, properties: dict[str, Any]) -> None:
+        """Puts the descriptions of the parameters where their schemas have none."""
+        described = dict(docstring.parameters)
+        for each in function.parameters:
+            text = described.pop(each.name, "") or described.pop(each.key, "")
+            text = each.description or text
+            schema = properties.get(each.key)
+            if text and isinstance(schema, dict):
+                schema["description"] = self._cut(text, f"parameter {each.name!r}")
+        for name in described:
+            if name != CONTEXT:
+                self._warn(f"its docstring describes {name!r}, which is no parameter")
+
+    def _cut(self, text: str, what: str, limit: int = MAX_PARAMETER_CHARS) -> str:
+        if len(text) > limit:
+            self._warn(f"the description of {what} is cut: it has more than {limit} characters")
+        return shorten(text, limit)
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(f"line {self._line}: {self._name}: {shorten(message)}")
