@@ -6,7 +6,7 @@ known here.
 
 from pathlib import Path
 
-NAME = "environments"
+NAME = "packages"
 
 
 def folder_in(state_dir: Path) -> Path:
