@@ -74,9 +74,8 @@ def name_problem(function: str, namespace: str, line: int) -> Problem | None:
         return Problem(f"{shown(function)} is no name of letters, digits and _ alone", line)
     name = f"{namespace}_{function}"
     if not _MCP_NAME.fullmatch(name):
-        return Problem(
-            f"the tool's name has {len(name)} characters, at most 64 fit", line, function
-        )
+        reason = f"the tool's name has {len(name)} characters, at most 64 fit"
+        return Problem(reason, line, function[:MAX_SHOWN_CHARS])
     return None
 
 

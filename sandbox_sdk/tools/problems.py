@@ -9,7 +9,10 @@ MAX_PROBLEMS = 20
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong. `line` is None where it is not one place of the file."""
+    """One thing that is wrong. `line` is None where it is not one place of the file.
+
+    `parameter` is "return" where it is about what the function returns.
+    """
 
     message: str
     line: int | None = None
@@ -17,9 +20,11 @@ class Problem(NamedTuple):
     parameter: str = ""
 
     def told(self, namespace: str) -> str:
-        """`my_tools.py:12: count, parameter path: why`."""
+        """As in "my_tools.py:12: count, parameter path: why"."""
         place = f"{namespace}.py" if self.line is None else f"{namespace}.py:{self.line}"
         parameter = f"parameter {self.parameter}" if self.parameter else ""
+        if self.parameter == "return":
+            parameter = "result"
         where = ", ".join(filter(None, (self.function, parameter)))
         return ": ".join(filter(None, (place, where, self.message)))
 
