@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sandbox_sdk import SandboxGroup
 from sandbox_sdk.egress.policy import EgressPolicy
@@ -28,6 +28,7 @@ class GroupDoor:
     ) -> None:
         self._make = make
         self._tools_changed = tools_changed
+        self._reserved: dict[str, str] = {}
         self._group = self._made()
         self._opening: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()
@@ -37,6 +38,11 @@ class GroupDoor:
     def registry(self) -> ToolRegistry:
         """The group's tools, known before it has started."""
         return self._group.registry
+
+    def reserve(self, names: Mapping[str, str]) -> None:
+        """Keeps names from custom tools; says of each where it comes from."""
+        self._reserved.update(names)
+        self.registry.reserve(names)
 
     @property
     def has_custom_tools(self) -> bool:
@@ -92,6 +98,7 @@ class GroupDoor:
     def _made(self) -> SandboxGroup:
         group = self._make()
         group.on_tools_changed(self._tools_changed)
+        group.registry.reserve(self._reserved)
         return group
 
     async def _open(self) -> None:

@@ -70,6 +70,7 @@ class SandboxServer(Server[dict[str, Any]]):
         )
         self._add_built_in_tools()
         add_extensions(self, extensions)
+        self.door.reserve({entry.tool.name: entry.origin for entry in self.catalog})
 
     def create_initialization_options(
         self,

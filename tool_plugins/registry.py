@@ -1,7 +1,7 @@
 """Which tools there are. Built-in tools are registered by the same call as any other."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from .contract import TOOL_NAME_PATTERN, ToolDefinition
 from .errors import ConfigurationError, UnknownToolError
@@ -17,6 +17,7 @@ class ToolRegistry:
 
     def __init__(self, definitions: Iterable[ToolDefinition] = ()) -> None:
         self._tools: dict[str, ToolDefinition] = {}
+        self._reserved: dict[str, str] = {}
         for definition in definitions:
             self.register(definition)
 
@@ -40,6 +41,14 @@ class ToolRegistry:
         except KeyError:
             known = ", ".join(self._tools)
             raise UnknownToolError(f"unknown tool {name!r}", hint=f"known tools: {known}") from None
+
+    def reserve(self, names: Mapping[str, str]) -> None:
+        """Keeps names over MCP from tools that come later; says of each where it comes from."""
+        self._reserved.update(names)
+
+    def mcp_names(self) -> dict[str, str]:
+        """Where each name over MCP comes from that a later tool may not have."""
+        return self._reserved | {each.mcp_name: each.origin for each in self._tools.values()}
 
     def __iter__(self) -> Iterator[ToolDefinition]:
         return iter(self._tools.values())

@@ -39,7 +39,7 @@ class Registrar:
         """
         self._check_namespace(source)
         version = await self._define(connection, source, Deadline(timeout_s))
-        built_in = {each.mcp_name: each.origin for each in self._registry}
+        built_in = self._registry.mcp_names()
         check_names(version.tools, built_in | dict(self._shelf.places(but=source.namespace)))
         return version
 
