@@ -52,7 +52,7 @@ INSIDE_MAY_IMPORT = {
     "watchfiles",
 }
 HOST_ONLY = ("definition", "arguments", "results")
-HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.registry"}
+HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.plugins", "tool_plugins.registry"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
