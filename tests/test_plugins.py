@@ -12,7 +12,7 @@ import pytest
 
 from container_runtime.image import inputs, plugins
 from sandbox_sdk import ConfigurationError, ImageError, SandboxGroup, load_registry
-from tests.documents import ROOT
+from tests.documents import ROOT, blocks
 from tool_plugins.plugins import executors, installed
 
 EXAMPLE = ROOT / "examples" / "plugin"
@@ -86,14 +86,18 @@ def install(site: Path) -> Install:
     return put
 
 
+def install_for_real(source: Path, target: Path) -> Path:
+    """Has a package built and installed into a folder, from what this machine has."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    subprocess.run([*pip, *offline, str(source)], check=True)
+    return target
+
+
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which the example is installed, for real and from this machine alone."""
-    folder = tmp_path_factory.mktemp("example")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--target", str(folder)]
-    subprocess.run([*pip, *offline, str(EXAMPLE)], check=True)
-    return folder
+    """The folder into which the example is installed."""
+    return install_for_real(EXAMPLE, tmp_path_factory.mktemp("example"))
 
 
 def run(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -114,6 +118,20 @@ def test_tools_are_listed_with_the_package_that_brought_them(example: Path) -> N
     origins = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert origins["csv_query"] == "acme-sandbox-tools 1.2 (acme_tools.definition)"
     assert origins["terminal_run"] == "tool_plugins.terminal.executor"
+
+
+async def test_the_package_of_the_documents_adds_its_tool(tmp_path: Path, state_dir: Path) -> None:
+    for block in blocks("toml", "python"):
+        name = block.text.partition("\n")[0].removeprefix("# ")
+        if name == "pyproject.toml" or name.startswith("acme_words/"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(block.text)
+    (tmp_path / "installed").mkdir()
+    with found(install_for_real(tmp_path, tmp_path / "installed")):
+        group = SandboxGroup(engine="in_process", state_dir=state_dir)
+        async with group, await group.create_sandbox() as sandbox:
+            counted = await sandbox.execute("words.count", {"text": "a b"})
+    assert counted.data == {"words": 2}
 
 
 def test_ours_come_first_and_a_registry_can_name_what_it_wants(install: Install) -> None:
