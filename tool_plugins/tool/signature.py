@@ -58,7 +58,11 @@ class Function:
         Raises:
             pydantic.ValidationError: they do not fit. Its locations are in the callers' words.
         """
-        values = vars(self.arguments.model_validate(arguments))
+        # Only what calls loads it, and not what reads an outline.
+        from pydantic_core import to_json
+
+        # As JSON, which they are: a strict model takes text for a date then, and lists for tuples.
+        values = vars(self.arguments.model_validate_json(to_json(arguments)))
         positional: list[Any] = []
         named: dict[str, Any] = {}
         for each in self.parameters:
