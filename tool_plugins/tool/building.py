@@ -1,6 +1,7 @@
 """Makes a `Function` of what a user's file has under a name, or says why it cannot be a tool."""
 
 import inspect
+import re
 import types
 import typing
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ from .problems import (
 from .returning import result_adapter
 from .signature import CONTEXT, Function, Parameter
 
+_UNKNOWN = re.compile(r"Unable to generate pydantic-core schema for (.*?)\. Set ", re.DOTALL)
+_Fields = dict[str, tuple[inspect.Parameter, Any]]
 _EMPTY = inspect.Parameter.empty
 _VARIADIC = {
     inspect.Parameter.VAR_POSITIONAL: LIST_ARGUMENTS,
@@ -38,10 +41,9 @@ def build(name: str, target: Any) -> Function:
     """
     try:
         return _Building(name, target).function()
-    except Exception as exc:
-        if isinstance(exc, Unfit | MemoryError):
-            raise
-        # The file's own code decides what becomes of a look at it.
+    except Unfit:
+        raise
+    except BaseException as exc:  # the file's own code decides what becomes of a look at it
         raise Unfit(Problem(f"it cannot be read: {describe_error(exc)}", function=name)) from exc
 
 
@@ -66,8 +68,11 @@ class _Building:
         if context := self._signature.parameters.get(CONTEXT):
             self._check_context(context)
         result = self._result()
-        model = None if self._problems else self._model(fields)
-        if model is None or result is None:
+        model = self._model(fields)
+        if model is not None and not self._problems:
+            self._check_keys(fields, model)
+        if self._problems or model is None or result is None:
+            self._blame(fields)
             raise Unfit(*self._problems)
         return Function(
             name=self._name,
@@ -94,9 +99,9 @@ class _Building:
             members = set(typing.get_args(annotation)) or {annotation}
             fits = annotation is _EMPTY or members - {type(None)} == {wanted}
         if not fits or given.kind in _VARIADIC:
-            kind = "async def" if self._asynchronous else "def"
+            kind = "an async def" if self._asynchronous else "a def"
             self._complain(
-                f"{CONTEXT} is the context, in a `{kind}` of type {wanted.__name__}: "
+                f"{CONTEXT} is the context, of type {wanted.__name__} in {kind}: "
                 "give any other parameter another name",
                 CONTEXT,
             )
@@ -112,11 +117,12 @@ class _Building:
         annotation = self._resolve(given.annotation, given.name)
         if annotation in (Context, AsyncContext):
             self._complain(f"the parameter of the context must be named {CONTEXT}", given.name)
+            return Any
         default = ... if given.default is _EMPTY else given.default
         metadata: list[Any] = []
         if typing.get_origin(annotation) is Annotated:
             annotation, *metadata = typing.get_args(annotation)
-        if default is None:
+        if default is None and annotation is not Any:
             annotation = typing.Optional[annotation]  # noqa: UP045 - also of what has no `|`
         # First, so that a `Field` of the file's own has the last word.
         return Annotated[(annotation, Field(alias=given.name), *metadata)], default
@@ -135,7 +141,7 @@ class _Building:
             return typing.get_type_hints(holder, names, include_extras=True)["it"]
         except NameError as exc:
             message = f"its type hint names {exc.name!r}, which is not there when the file runs"
-        except Exception as exc:  # a hint is code of the file
+        except BaseException as exc:  # a hint is code of the file
             message = f"its type hint fails: {describe_error(exc)}"
         self._complain(message, parameter)
         return Any
@@ -148,23 +154,37 @@ class _Building:
         annotation = self._resolve(annotation, "return")
         try:
             return result_adapter(annotation)
-        except Exception as exc:  # pydantic's, and whatever a type's own code raises
+        except BaseException as exc:  # pydantic's, or whatever a type's own code raises
             self._complain(unexpressed(exc), "return")
             return None
 
-    def _model(self, fields: dict[str, tuple[inspect.Parameter, Any]]) -> type[BaseModel] | None:
+    def _model(self, fields: _Fields) -> type[BaseModel] | None:
         try:
             return _make_model({field: of for field, (_, of) in fields.items()})
-        except Exception as exc:
-            whole = exc
+        except BaseException:  # a type's own code has a say in it
+            return None
+
+    def _check_keys(self, fields: _Fields, model: type[BaseModel]) -> None:
+        """By which callers name the parameters: aliases may be anything, and the same twice."""
+        keys: set[str] = set()
+        for field, (given, _) in fields.items():
+            key = _key(model.model_fields[field])
+            if key is None:
+                self._complain("its alias is not one name", given.name)
+            elif key in keys:
+                self._complain(f"another parameter is called {key!r} too", given.name)
+            else:
+                keys.add(key)
+
+    def _blame(self, fields: _Fields) -> None:
+        """Finds the parameters that have no schema, each on its own."""
         for field, (given, of) in fields.items():
             try:
-                _make_model({field: of})
-            except Exception as exc:
+                _make_model({field: of}).model_json_schema()
+            except BaseException as exc:
                 self._complain(unexpressed(exc), given.name)
         if not self._problems:
-            self._complain(unexpressed(whole))
-        return None
+            self._complain("its parameters have no schema together")
 
 
 def _generates(target: Any) -> bool:
@@ -184,13 +204,14 @@ def _parameter(field: str, given: inspect.Parameter, model: type[BaseModel]) -> 
     info = model.model_fields.get(field)
     if info is None:
         return Parameter(given.name, positional_only=only)
-    return Parameter(given.name, field, _key(info, given.name), only, _description(info))
+    return Parameter(given.name, field, _key(info) or "", only, _description(info))
 
 
-def _key(info: FieldInfo, name: str) -> str:
+def _key(info: FieldInfo) -> str | None:
+    """What the schema calls it."""
     alias = info.validation_alias or info.alias
-    choices = getattr(alias, "choices", [alias])
-    return next((each for each in choices if isinstance(each, str)), name)
+    first = getattr(alias, "choices", [alias])[0]
+    return first if isinstance(first, str) else None
 
 
 def _description(info: FieldInfo) -> str:
@@ -200,14 +221,20 @@ def _description(info: FieldInfo) -> str:
     return next((each for each in texts if isinstance(each, str)), "")
 
 
-def unexpressed(exc: Exception) -> str:
+def unexpressed(exc: BaseException) -> str:
     """Why a type has no schema, in one sentence."""
     code = getattr(exc, "code", None)
     if code == "typed-dict-version":
         return "typing.TypedDict needs Python 3.12 or newer: import it from typing_extensions"
-    if code == "schema-for-unknown-type":
-        unknown = str(exc).split("core-schema for ")[-1].split(". Set")[0]
-        return f"its type has no schema: {unknown}; take plain types, dataclasses or models"
+    if code == "undefined-annotation":
+        name = getattr(exc, "name", "")
+        return f"its type names {name!r}, which is not there when the file runs"
     if isinstance(exc, RecursionError):
-        return "its type contains itself without a name: use `type`, a dataclass or a model"
-    return f"its type has no schema: {describe_error(exc)}"
+        return "its type is nested too deeply, or contains itself and has no name"
+    if "regex parse error" in str(exc):
+        reason = " ".join(str(exc).rpartition("error: ")[2].split())
+        return f"its pattern is none that works here: {reason}"
+    unknown = _UNKNOWN.match(str(exc)) if code == "schema-for-unknown-type" else None
+    if unknown:
+        return f"there is no schema for {unknown[1]}: take plain types, dataclasses or models"
+    return f"its type has no schema: {getattr(exc, 'message', None) or describe_error(exc)}"

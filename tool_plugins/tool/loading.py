@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = str(Path(__file__).resolve().parents[2])
 PACKAGES_HINT = (
-    'declare packages at the top of the file: "# /// script", "# dependencies = [...]", "# ///"'
+    "if it is a package, declare it at the top of the file: "
+    '"# /// script", "# dependencies = [...]" and "# ///", each on a line of its own'
 )
 
 
@@ -35,12 +36,61 @@ class Loaded:
     namespace: str
     source: str
     filename: str
-    workspace: Path
     module: types.ModuleType
     functions: "dict[str, Function]" = field(default_factory=dict)
 
+    def targets(self) -> tuple[dict[str, Any], list[Problem]]:
+        """What stands under the names of its tools, and what is wrong with others: `select`."""
+        return select(vars(self.module), self.filename)
 
-_files: list[Loaded] = []
+    def build(self, name: str, target: Any) -> "Function":
+        """The tool of that name; the same object each time.
+
+        Raises:
+            Unfit: it cannot be one.
+        """
+        if name not in self.functions:
+            from .building import build  # loads pydantic
+
+            self.functions[name] = build(name, target)
+        return self.functions[name]
+
+    def function(self, name: str) -> "Function":
+        """A tool of the file.
+
+        Raises:
+            ToolError: NOT_FOUND; SCHEMA_ERROR.
+        """
+        if name in self.functions:
+            return self.functions[name]
+        targets, _ = self.targets()
+        if name not in targets:
+            raise ToolError(ErrorCode.NOT_FOUND, f"{self.filename} has no tool {name!r}")
+        try:
+            return self.build(name, targets[name])
+        except Unfit as exc:
+            raise schema_error(self.filename, exc.problems) from exc
+
+
+_files: list[Loaded | None] = []
+
+
+def load(namespace: str, source: str, environment: str | None) -> None:
+    """Imports the file of this process, with the packages of the folder `environment`.
+
+    Raises:
+        ToolError: SCHEMA_ERROR, it cannot be imported.
+        RuntimeError: this process has tried one before.
+    """
+    if _files:
+        raise RuntimeError("a process loads one file")
+    _files.append(None)
+    sys.argv = [f"{namespace}.py"]
+    if environment is not None:
+        # As in a virtual environment: behind the standard library, before everything of ours.
+        place = sys.path.index(ROOT) if ROOT in sys.path else len(sys.path)
+        sys.path.insert(place, environment)
+    _files[0] = import_file(namespace, source)
 
 
 def loaded() -> Loaded:
@@ -49,81 +99,36 @@ def loaded() -> Loaded:
     Raises:
         RuntimeError: there is none.
     """
-    if not _files:
+    if not _files or _files[0] is None:
         raise RuntimeError("no file was loaded")
     return _files[0]
 
 
-def targets() -> tuple[dict[str, Any], list[Problem]]:
-    """What stands under the names of its tools, and what is wrong with others (see `select`)."""
-    file = loaded()
-    return select(vars(file.module), file.filename)
-
-
-def build(name: str, target: Any) -> "Function":
-    """The tool of that name; the same object each time.
-
-    Raises:
-        Unfit: it cannot be one.
-    """
-    built = loaded().functions
-    if name not in built:
-        from . import building  # loads pydantic
-
-        built[name] = building.build(name, target)
-    return built[name]
-
-
 def function(name: str) -> "Function":
-    """A tool of the file.
-
-    Raises:
-        ToolError: NOT_FOUND; SCHEMA_ERROR.
-    """
-    file = loaded()
-    if name in file.functions:
-        return file.functions[name]
-    found, _ = targets()
-    if name not in found:
-        raise ToolError(ErrorCode.NOT_FOUND, f"{file.filename} has no tool {name!r}")
-    try:
-        return build(name, found[name])
-    except Unfit as exc:
-        raise schema_error(file.filename, exc.problems) from exc
+    """See `Loaded.function`."""
+    return loaded().function(name)
 
 
-def load(namespace: str, source: str, environment: str | None, workspace: str) -> None:
-    """Imports the file, with the packages of the folder `environment`.
+def import_file(namespace: str, source: str) -> Loaded:
+    """Runs the source as a module.
 
     Raises:
         ToolError: SCHEMA_ERROR, it cannot be imported.
-        RuntimeError: this process has loaded one before, be it without success.
     """
-    if _files:
-        raise RuntimeError("a process loads one file")
     filename = f"{namespace}.py"
     # No statement can import a name with a colon, so it stands in no module's way; yet whoever
     # asks for the module of a class, as pydantic and pickle do, finds it.
     module = types.ModuleType(f"tool:{namespace}")
     module.__file__ = filename
-    _files.append(Loaded(namespace, source, filename, Path(workspace), module))
-    sys.argv = [filename]
-    if environment is not None:
-        _put_first(environment)
+    sys.modules[module.__name__] = module
     # Without a time of change it is taken for what a loader gave, and never looked for on disk.
     lines = io.StringIO(source, newline=None).readlines()
     linecache.cache[filename] = (len(source), None, lines, filename)
-    sys.modules[module.__name__] = module
     try:
         exec(_compiled(source, filename), vars(module))  # noqa: S102 - what this process is for
     except BaseException as exc:  # sys.exit() among them
         raise _import_error(filename, exc) from exc
-
-
-def _put_first(environment: str) -> None:
-    """As in a virtual environment: behind the standard library, before everything of ours."""
-    place = sys.path.index(ROOT) if ROOT in sys.path else len(sys.path)
-    sys.path.insert(place, environment)
+    return Loaded(namespace, source, filename, module)
 
 
 def _compiled(source: str, filename: str) -> types.CodeType:
@@ -134,10 +139,11 @@ def _compiled(source: str, filename: str) -> types.CodeType:
 
 
 def _import_error(filename: str, exc: BaseException) -> ToolError:
-    line = getattr(exc, "lineno", None) if isinstance(exc, SyntaxError) else None
+    line = exc.lineno if isinstance(exc, SyntaxError) and exc.filename == filename else None
     if line is None:
         frames = traceback.extract_tb(exc.__traceback__)
         line = next((each.lineno for each in reversed(frames) if each.filename == filename), None)
     hint = PACKAGES_HINT if isinstance(exc, ModuleNotFoundError) else ""
-    problem = Problem(f"it cannot be imported: {describe_error(exc)}", line)
+    text = f"SyntaxError: {exc.msg}" if isinstance(exc, SyntaxError) else describe_error(exc)
+    problem = Problem(f"it cannot be imported: {text}", line)
     return schema_error(filename, [problem], hint)

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .problems import (
@@ -34,11 +34,11 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a function is written: its line, and those of its parameters."""
+    """Where a name is set: its line; of a function those of its parameters, too."""
 
     line: int
-    parameters: dict[str, int]
-    decorated: bool
+    parameters: dict[str, int] = field(default_factory=dict)
+    decorated: bool = False
 
 
 def outline(namespace: str, source: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def outline(namespace: str, source: str) -> dict[str, Any]:
     file = f"{namespace}.py"
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        tree = parse(file, source)
+        tree = parse(file, source, whole=True)
     script = read_script(source)
     problems = [*script.problems, *_problems(tree)]
     if problems:
@@ -67,14 +67,17 @@ def outline(namespace: str, source: str) -> dict[str, Any]:
     }
 
 
-def parse(file: str, source: str) -> ast.Module:
-    """The syntax of a file.
+def parse(file: str, source: str, *, whole: bool = False) -> ast.Module:
+    """The syntax of a file; `whole` finds errors, too, that are in no single statement.
 
     Raises:
-        ToolError: SCHEMA_ERROR, it has none.
+        ToolError: SCHEMA_ERROR, it is no Python.
     """
     try:
-        return ast.parse(source, file)
+        tree = ast.parse(source, file)
+        if whole:
+            compile(tree, file, "exec", dont_inherit=True)
+        return tree
     except SyntaxError as exc:
         problem = Problem(f"no Python: {exc.msg}", exc.lineno or None)
     except (MemoryError, RecursionError):
@@ -85,16 +88,18 @@ def parse(file: str, source: str) -> ast.Module:
 
 
 def places(tree: ast.Module) -> dict[str, Place]:
-    """Where the functions of a file are, also those within its `if` and `try`; the last of each."""
-    return {
-        node.name: Place(
-            node.lineno,
-            {each.arg: each.lineno for each in _all_parameters(node.args)},
-            bool(node.decorator_list),
-        )
-        for node in _statements(tree)
-        if isinstance(node, _Definition)
-    }
+    """Where the names of a file are set, also within its `if` and `try`; the last of each."""
+    found: dict[str, Place] = {}
+    for node in _statements(tree):
+        if isinstance(node, _Definition):
+            lines = {each.arg: each.lineno for each in _all_parameters(node.args)}
+            found[node.name] = Place(node.lineno, lines, bool(node.decorator_list))
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = Place(node.lineno)
+        elif isinstance(node, ast.Assign | ast.Import | ast.ImportFrom):
+            # A function that is wrapped later is still where it was written.
+            found |= {name: Place(node.lineno) for name in _names(node) if name not in found}
+    return found
 
 
 def _problems(tree: ast.Module) -> Iterator[Problem]:
@@ -156,17 +161,22 @@ def _bound(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         if isinstance(node, _Definition | ast.ClassDef):
             yield node.name
-            continue
-        for each in ast.walk(node):
-            if isinstance(each, _Definition | ast.ClassDef):
-                yield each.name
-            elif isinstance(each, ast.alias):
-                yield each.asname or each.name
-            elif isinstance(each, ast.Name) and _counts(each):
-                yield each.id
+        else:
+            yield from _names(node)
 
 
-def _counts(name: ast.Name) -> bool:
+def _names(node: ast.stmt) -> Iterator[str]:
+    """Names that a statement sets or deletes, and `__all__` wherever it is used."""
+    for each in ast.walk(node):
+        if isinstance(each, _Definition | ast.ClassDef):
+            yield each.name
+        elif isinstance(each, ast.alias):
+            yield each.asname or each.name
+        elif isinstance(each, ast.Name) and _may_change(each):
+            yield each.id
+
+
+def _may_change(name: ast.Name) -> bool:
     # What only looks at `__all__` may be a call of its `append`.
     return name.id == "__all__" or not isinstance(name.ctx, ast.Load)
 

@@ -9,6 +9,7 @@ MAX_PROBLEMS = 20
 MAX_CHARS = 300
 """Of one message: a library's, or a tool's own exception's, may be of any length."""
 
+HINT = "mend the file; the name of a function that is no tool begins with an underscore"
 NO_DOCSTRING = "it has no docstring: say there what it does, for who is to call it"
 NO_HINT = "it has no type hint"
 NO_RESULT_HINT = "its result has no type hint; write -> None if it returns nothing"
@@ -63,7 +64,7 @@ def schema_error(file: str, problems: Sequence[Problem], hint: str = "") -> Tool
     return ToolError(
         ErrorCode.SCHEMA_ERROR,
         "\n".join(lines),
-        hint=hint or "mend the file and register it again",
+        hint=hint or HINT,
         details={"problems": [asdict(each) for each in ordered[:MAX_PROBLEMS]]},
     )
 

@@ -31,15 +31,16 @@ def load(args: dict[str, Any], call: "Call") -> dict[str, Any]:
     from . import loading, warming
 
     warming.warm()
-    loading.load(args["namespace"], args["source"], args["environment"], args["workspace"])
+    loading.load(args["namespace"], args["source"], args["environment"])
     return {}
 
 
 def describe(args: dict[str, Any], call: "Call") -> dict[str, Any]:
     """See `describing.describe`: the functions of the file that was loaded."""
     from .describing import describe
+    from .loading import loaded
 
-    return describe()
+    return describe(loaded())
 
 
 def call(args: dict[str, Any], call: "Call") -> dict[str, Any]:

@@ -9,6 +9,7 @@ gives JSON in which each piece of binary data was replaced by what `attachments.
 import sys
 import types
 import typing
+from collections import abc
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
@@ -108,6 +109,7 @@ def _replaced(value: Any, attachments: Any, above: tuple[int, ...]) -> Any:
     return kind(_replaced(each, attachments, above) for each in value)
 
 
+_CONTAINERS = (list, dict, tuple, abc.Sequence, abc.Mapping)
 _ANY = Annotated[Any, WrapSerializer(_anything)]
 _BARE: Mapping[Any, Any] = {
     Any: _ANY,
@@ -138,8 +140,8 @@ def _with_attachments(annotation: Any) -> Any:
         return annotation
     if origin in (types.UnionType, typing.Union):
         return typing.Union[changed]  # noqa: UP007 - of as many as there are
-    makers: dict[Any, Any] = {list: list, dict: dict, tuple: tuple}
-    return makers[origin][changed] if origin in makers else annotation
+    generic: Any = origin
+    return generic[changed] if origin in _CONTAINERS else annotation
 
 
 def _is_binary_type(annotation: Any) -> bool:

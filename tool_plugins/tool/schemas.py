@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
-from pydantic_core import CoreSchema, PydanticSerializationError
+from pydantic_core import CoreSchema, PydanticSerializationError, PydanticUndefined
 
 from .building import unexpressed
 from .problems import Problem, Unfit
@@ -27,9 +27,15 @@ def input_schema(function: Function, warn: Warn) -> dict[str, Any]:
     model = function.arguments
     try:
         schema = _schema(model.__pydantic_core_schema__, "validation", warn)
-    except Exception as exc:  # a type's own code has a say in its schema
+    except BaseException as exc:  # a type's own code has a say in its schema
         raise Unfit(*_blamed(function, exc)) from exc
-    del schema["title"]
+    schema.pop("title", None)
+    properties = schema.get("properties", {})
+    for each in function.parameters:
+        info = model.model_fields.get(each.field)
+        has_default = info is not None and info.default is not PydanticUndefined
+        if has_default and "default" not in properties.get(each.key, {}):
+            warn(f"the default of {each.name!r} is not shown: it is no JSON")
     return _checked(schema, function.name, "its parameters have a schema")
 
 
@@ -41,7 +47,7 @@ def output_schema(function: Function, warn: Warn) -> dict[str, Any]:
     """
     try:
         schema = _schema(function.result.core_schema, "serialization", warn)
-    except Exception as exc:
+    except BaseException as exc:
         raise Unfit(Problem(unexpressed(exc), function=function.name, parameter="return")) from exc
     return _checked(schema, function.name, "its result has a schema")
 
@@ -63,7 +69,7 @@ def _checked(schema: dict[str, Any], name: str, what: str) -> dict[str, Any]:
     return schema
 
 
-def _blamed(function: Function, whole: Exception) -> list[Problem]:
+def _blamed(function: Function, whole: BaseException) -> list[Problem]:
     """The parameters that have no schema on their own."""
     problems: list[Problem] = []
     for each in function.parameters:
@@ -74,7 +80,7 @@ def _blamed(function: Function, whole: Exception) -> list[Problem]:
         try:
             core = create_model("Arguments", **alone).__pydantic_core_schema__
             _schema(core, "validation", lambda _message: None)
-        except Exception as exc:
+        except BaseException as exc:
             problems.append(Problem(unexpressed(exc), None, function.name, each.name))
     return problems or [Problem(unexpressed(whole), function=function.name)]
 
@@ -87,10 +93,9 @@ class _Generator(GenerateJsonSchema):
         return False
 
     def emit_warning(self, kind: Any, detail: str) -> None:
-        if kind == "non-serializable-default":
-            self.warn("a default is not shown, because it is no JSON")
-        elif kind not in self.ignored_warning_kinds:
-            self.warn(detail)
+        # Those of defaults are told by parameter.
+        if kind != "non-serializable-default":
+            self.warn(f"a part of a type is left out of the schema: {detail}")
 
     def encode_default(self, dft: Any) -> Any:
         value = super().encode_default(dft)

@@ -3,6 +3,7 @@
 import inspect
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from .problems import Problem
@@ -48,13 +49,12 @@ def _listed(
 def _unfit(name: str, value: Any) -> Problem | None:
     if name.startswith("_"):
         return Problem("a name that begins with an underscore is no tool's", function=name)
-    if inspect.isclass(value):
+    if _is(value, type):
         return Problem("a class is no tool: write a function that makes one", function=name)
-    if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
+    if _is(value, types.FunctionType) and value.__name__ == "<lambda>":
         return Problem(
             "a lambda has no type hints: write a def, or begin its name with an underscore",
-            value.__code__.co_firstlineno,
-            name,
+            function=name,
         )
     return None
 
@@ -62,7 +62,7 @@ def _unfit(name: str, value: Any) -> Problem | None:
 def _foreign(name: str, value: Any, filename: str) -> Problem | None:
     if _is_from(filename, value):
         return None
-    if inspect.isroutine(value):
+    if is_routine(value):
         return Problem("it is imported: write a function here that calls it", function=name)
     return Problem(
         f"it is no function but of type {type(value).__name__}: write a def that uses it",
@@ -70,12 +70,21 @@ def _foreign(name: str, value: Any, filename: str) -> Problem | None:
     )
 
 
+def is_routine(value: Any) -> bool:
+    """Whether it is a function, in Python or built in."""
+    return _is(value, types.FunctionType, types.BuiltinFunctionType)
+
+
 def _is_from(filename: str, value: Any) -> bool:
     """Whether it is a function of the file, decorated or not."""
-    if inspect.isclass(value) or not callable(value):
+    if not callable(value) or _is(value, type):
         return False
-    try:
-        inner = inspect.unwrap(value)
-    except Exception:  # an object may answer anything when it is asked what it wraps
-        return False
-    return isinstance(inner, types.FunctionType) and inner.__code__.co_filename == filename
+    # An object may answer anything when it is asked what it wraps.
+    with suppress(BaseException):
+        value = inspect.unwrap(value)
+    return _is(value, types.FunctionType) and value.__code__.co_filename == filename
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    # Not isinstance: that asks the object, and some (proxies) raise when they are looked at.
+    return issubclass(type(value), kinds)
