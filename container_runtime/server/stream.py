@@ -1,7 +1,9 @@
 """Live output of one action on its way to one reader.
 
 Pieces are gathered for a moment and sent as lines of JSON. A reader that does not keep up loses
-live pieces, and is told so; it never makes the server grow and never holds the executor up.
+live pieces, and is told so; it never makes the server grow and never holds the executor up. What an
+executor asks is no piece of output: somebody waits for the answer, so it goes out at once and is
+never lost. Executors bound how much of that there is.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ GATHER_CHARS = 16 * 1024
 MAX_PENDING_CHARS = 256 * 1024
 # What an event costs beside its text, so that a flood of empty ones is bounded too.
 EVENT_COST = 64
+ASK = "ask"
 NOTICE = "\n… live output skipped …\n"
 
 
@@ -30,6 +33,7 @@ class Outlet:
         self._texts: list[str] = []
         self._size = 0
         self._skipping = False
+        self._urgent = False
         self._closed = False
         self._ready = asyncio.Event()
         self._full = asyncio.Event()
@@ -42,7 +46,7 @@ class Outlet:
                 return
             first = self._size == 0
             self._add(event)
-            full = self._size >= GATHER_CHARS and not self._full.is_set()
+            full = self._is_full and not self._full.is_set()
         if first or full:
             self._loop.call_soon_threadsafe(self._signal)
 
@@ -70,9 +74,17 @@ class Outlet:
             if closed:
                 return
 
+    @property
+    def _is_full(self) -> bool:
+        return self._urgent or self._size >= GATHER_CHARS
+
     def _add(self, event: dict[str, Any]) -> None:
         text = event.get("text")
         last = self._pending[-1] if self._pending else None
+        if event["event"] == ASK:
+            self._urgent = True
+            self._append(event)
+            return
         if text is None:
             # Of several reports of progress only the newest matters.
             if last is not None and last["event"] == event["event"]:
@@ -102,7 +114,7 @@ class Outlet:
 
     def _signal(self) -> None:
         self._ready.set()
-        if self._size >= GATHER_CHARS:
+        if self._is_full:
             self._full.set()
 
     async def _gather(self) -> None:
@@ -121,7 +133,7 @@ class Outlet:
             events, self._pending = self._pending, []
             if self._skipping:
                 events.append({"event": "stdout", "text": NOTICE})
-            self._size, self._skipping = 0, False
+            self._size, self._skipping, self._urgent = 0, False, False
             closed = self._closed
             if not closed:
                 self._ready.clear()

@@ -25,6 +25,17 @@ DEFAULT_MEMORY_MB = 320
 logger = logging.getLogger(__name__)
 
 
+class HostCounters(Counters):
+    """The counters of the sandbox, read through the same descriptors by all pools of a host."""
+
+    def __init__(self, _host: Host) -> None:
+        super().__init__()
+
+    async def aclose(self) -> None:
+        """Closes the descriptors."""
+        self.close()
+
+
 class WorkerPool:
     """Up to `size` processes of one program; they start when needed and stay for `idle_s`.
 
@@ -49,7 +60,7 @@ class WorkerPool:
         self._host = host
         self._program = Program(program, memory_mb, folder, capture)
         self._idle_s = idle_s
-        self._counters = Counters()
+        self._counters = host.service(HostCounters)
         self._room = asyncio.Semaphore(size)
         self._workers: set[Worker] = set()
         # The one used last comes last, and is used next: the others may become idle.
@@ -117,7 +128,6 @@ class WorkerPool:
         """Ends every process at once. No call is taken any more."""
         self.closed = True
         await self.reset()
-        self._counters.close()
 
     async def _do(
         self,

@@ -83,7 +83,15 @@ DEAF = Ears()
 
 
 class ProcessEnded(ToolError):
-    """What the caller is told when the process of its call ended, or had to be ended."""
+    """The process of a call ended, or had to be ended: it was `why`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            ErrorCode.INTERNAL,
+            f"the process that did this was {why}",
+            hint="a new process does the next call",
+        )
+        self.why = why
 
 
 class WorkerLost(Exception):
@@ -244,11 +252,7 @@ class Worker:
                 hint="try a part of it, or end programs that use much memory",
             )
         exit = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        return ProcessEnded(
-            ErrorCode.INTERNAL,
-            f"the process that did this was {self._why or exit}",
-            hint="a new process does the next call",
-        )
+        return ProcessEnded(self._why or exit)
 
     async def _end(self) -> None:
         try:

@@ -47,6 +47,7 @@ async def make_pool(host: Host) -> AsyncIterator[MakePool]:
     limits = resource.getrlimit(resource.RLIMIT_MSGQUEUE)
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (secrets.randbelow(800_000), limits[1]))
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(host.aclose)
 
         def make(program: str = PROGRAM, **options: Any) -> WorkerPool:
             pool = WorkerPool(host, program, **options)
