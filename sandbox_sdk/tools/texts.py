@@ -15,6 +15,7 @@ from tool_plugins.terminal.text import clean
 MAX_VALUE_CHARS = 2_000
 MAX_VALUE_DEPTH = 8
 
+_CONTAINERS = frozenset({dict, list})
 # Brackets keep the words of `<path>` and `list<int>`; what they name cannot open or close a tag.
 _TAG = re.compile(r"<([/!?|]*[A-Za-z][^<>]{0,200})>")
 
@@ -35,17 +36,17 @@ def is_plain(text: str) -> bool:
 
 def is_shallow(value: Any, levels: int) -> bool:
     """Whether a JSON value is nested at most that deep. Does not recurse."""
-    level = [value]
+    level = [value] if type(value) in _CONTAINERS else []
     for _ in range(levels):
+        if not level:
+            return True
         level = [
             part
             for each in level
-            if type(each) in (dict, list)
             for part in (each.values() if type(each) is dict else each)
+            if type(part) in _CONTAINERS
         ]
-        if not level:
-            return True
-    return not any(type(each) in (dict, list) for each in level)
+    return not level
 
 
 def is_small(value: Any) -> bool:
