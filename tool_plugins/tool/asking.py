@@ -112,11 +112,18 @@ def _request(tool: str, positional: tuple[Any, ...], named: dict[str, Any]) -> d
 
 def _answer(call: Call, tool: str, request: dict[str, Any]) -> Data:
     try:
-        return Data(call.ask(request))
+        return _data(call.ask(request))
     except Refusal as exc:
         raise ToolError(exc.message, hint=exc.hint, code=str(exc.code)) from None
     except (TypeError, ValueError) as exc:
         raise _unfit(tool, exc) from None
+
+
+def _data(value: Any) -> Any:
+    """The value with each of its objects as `Data`, in lists too."""
+    if isinstance(value, dict):
+        return Data({key: _data(each) for key, each in value.items()})
+    return [_data(each) for each in value] if isinstance(value, list) else value
 
 
 def _unfit(tool: str, exc: Exception) -> ToolError:

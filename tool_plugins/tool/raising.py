@@ -81,12 +81,12 @@ def _text(exc: BaseException) -> str:
 
 def _name(kind: type) -> str:
     """Past a metaclass that may have its own idea of a name."""
-    try:
-        name, module = str(_type_name(kind)), str(_type_module(kind))
-    except BaseException:  # a class may hold anything as its module
-        return "Exception"
-    # The module of a user's file has a colon in its name.
-    return _cut(name if module == "builtins" or ":" in module else f"{module}.{name}", 200)
+    name, module = _type_name(kind), _type_module(kind)
+    # That of a user's file has a colon in its name.
+    known = isinstance(module, str) and ":" not in module
+    if not known or module == "builtins" or kind is authoring.ToolError:
+        return _plain(name)
+    return _plain(f"{module}.{name}")
 
 
 def _cut(text: str, limit: int) -> str:
