@@ -57,7 +57,7 @@ def _check_result(tool: CustomTool, result: Any) -> None:
     except (Exhausted, RecursionError):
         raise _refusal(tool, "the result is too involved to be checked") from None
     if misfit is not None:
-        hint = "its return type says otherwise"
+        hint = "return what the type hint says; a serializer of a field needs a hint of its own"
         raise _refusal(tool, misfit.told("result"), hint=hint)
 
 

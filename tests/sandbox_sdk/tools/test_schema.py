@@ -222,8 +222,9 @@ def doubling(steps: int, twice: Any) -> dict[str, Any]:
     return names | {f"A{steps}": {"type": "null"}}
 
 
-def test_references_that_double_at_each_step_are_not_written_out() -> None:
-    definitions = doubling(60, lambda each: {"properties": {"a": each, "b": each}})
+@pytest.mark.parametrize("steps", [28, 60], ids=["shallow", "deep"])
+def test_references_that_double_at_each_step_are_not_written_out(steps: int) -> None:
+    definitions = doubling(steps, lambda each: {"properties": {"a": each, "b": each}})
 
     schema = result({"$ref": "#/$defs/A0"}, **definitions)
 
