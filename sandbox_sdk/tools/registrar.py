@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from container_runtime.connection import Connection, ConnectionLost
 from sandbox_sdk.deadline import Deadline
@@ -12,10 +11,8 @@ from tool_plugins.registry import ToolRegistry
 from . import inside
 from .models import Environment, Source, Version
 from .names import check_names, check_namespace
+from .reports import Report, read_report
 from .shelf import Shelf
-
-if TYPE_CHECKING:
-    from .reports import Report
 
 DESCRIBE_TIMEOUT_S = 60.0
 
@@ -73,9 +70,7 @@ class Registrar:
 
 async def _describe(
     connection: Connection, source: Source, environment: Environment | None, deadline: Deadline
-) -> "Report":
-    from .reports import read_report
-
+) -> Report:
     build = await inside.install(connection, source, environment)
     try:
         limit = min(DESCRIBE_TIMEOUT_S, deadline.left_s)

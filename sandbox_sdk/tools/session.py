@@ -12,6 +12,7 @@ from tool_plugins.registry import ToolRegistry
 from tool_plugins.tool.results import ListResult, RegisterResult, RemoveResult
 
 from . import inside
+from .changes import changes
 from .models import Entry, Source, Version
 from .registrar import Packages, Registrar
 from .shelf import Shelf
@@ -61,8 +62,6 @@ class ToolSession:
         Raises:
             ToolError: ALREADY_EXISTS, SCHEMA_ERROR, DEPENDENCY_ERROR, TIMEOUT and the like.
         """
-        from .changes import changes
-
         async with self._changing:
             self._check_room(source)
             try:

@@ -168,7 +168,7 @@ async def test_a_tool_uses_the_sandbox_with_its_callers_rights(text: Sandbox) ->
     await text.upload("b.txt", b"three\n")
 
     assert await text.tools.text.lines("a.txt") == 2
-    assert await text.tools.text.both("a.txt", "b.txt") == ["one\ntwo\n", "three\n"]
+    assert await text.tools.text.both("a.txt", "b.txt") == ["1→one\n2→two", "1→three"]
     assert await text.tools.text.shell("echo hello") == "hello\n"
     assert await text.tools.text.outside() == "PATH_OUTSIDE_ROOT"
 
@@ -201,7 +201,7 @@ async def test_a_running_call_finishes_on_the_version_it_began_with(text: Sandbo
 
 
 async def test_a_change_that_does_not_work_leaves_the_last_good_version(text: Sandbox) -> None:
-    with pytest.raises(ToolCallError, match=r"text\.py.*line 1") as raised:
+    with pytest.raises(ToolCallError, match=r"text\.py:1: broken") as raised:
         await text.add_tools("def broken(x):\n    return x\n", namespace="text")
 
     [listed] = text.list_tools().files
