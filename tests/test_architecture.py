@@ -51,6 +51,8 @@ INSIDE_MAY_IMPORT = {
     "uvloop",
     "watchfiles",
 }
+# Libraries that only the process of custom tools loads: the action server does without them.
+OF_CUSTOM_TOOLS = {"docstring_parser", "pydantic", "pydantic_core"}
 HOST_ONLY = ("definition", "arguments", "results")
 HOST_ONLY_MODULES = {"tool_plugins.contract", "tool_plugins.plugins", "tool_plugins.registry"}
 
@@ -129,6 +131,7 @@ def test_what_runs_in_the_container_imports_only_what_is_there(name: str) -> Non
         for each in every_import(name)
         if (top := each.split(".")[0]) not in sys.stdlib_module_names
         and top not in INSIDE_MAY_IMPORT
+        and not (top in OF_CUSTOM_TOOLS and name.startswith("tool_plugins.tool."))
         and not (each in SOURCES and runs_inside(each))
         and not any(runs_inside(parent) for parent in _parents(each))
         and each not in ("container_runtime", "tool_plugins")
@@ -263,3 +266,12 @@ def test_importing_the_sdk_loads_nothing_it_may_not_need(statement: str) -> None
     loaded = answer.stdout.split()
     assert [name for name in HEAVY if name in loaded] == []
     assert [name for name in loaded if name.endswith(".executor")] == []
+
+
+def test_the_executor_of_custom_tools_loads_nothing_of_their_process():
+    program = "import tool_plugins.tool.executor, sys\nprint(*sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert set(answer.stdout.split()) & (OF_CUSTOM_TOOLS | {"tool_plugins.tool.program"}) == set()
