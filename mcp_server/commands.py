@@ -36,6 +36,11 @@ def report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """Without what a terminal would obey: an error quotes the file it is about."""
+    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
+
+
 def serve(arguments: argparse.Namespace) -> int:
     """Serves MCP until a signal comes or the client hangs up."""
     server = _server(arguments)
@@ -83,7 +88,7 @@ def tools(arguments: argparse.Namespace) -> int:
     lines += [(file.namespace, f"{file.origin}: {file.error}") for file in failed]
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        print(f"{name:{width}}  {_printable(text)}")
+        print(f"{name:{width}}  {printable(text)}".replace("\n", "\n" + " " * (width + 2)))
     return 1 if failed else 0
 
 
@@ -165,11 +170,6 @@ async def _files_of_tools(server: SandboxServer) -> list[FileSummary]:
         return (await server.door.group()).custom_files()
     finally:
         await server.door.close()
-
-
-def _printable(text: str) -> str:
-    """Without what a terminal would obey: an error quotes the file it is about."""
-    return "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
 
 
 async def _list_sandboxes(settings: Settings) -> int:

@@ -14,6 +14,10 @@ from .extension import Context
 from .outcomes import render_outcome
 from .schema import custom_input_schema, custom_output_schema
 
+MAX_PAGE_BYTES = 500_000
+"""Of a list of tools, besides the built-in ones. Clients of the `mcp` package drop a message over
+1,048,576 bytes, and a file of tools may have as much in descriptions and schemas."""
+
 
 class CustomTools:
     """Lists and calls custom tools. Those of another sandbox than the default are `tool_call`'s."""
@@ -23,9 +27,27 @@ class CustomTools:
         self._calls = calls
         self._catalog = catalog
 
-    def listed(self, ctx: Context) -> list[types.Tool]:
-        """The caller's tools as they are known now: nobody waits for an image."""
-        return [tool_of(each) for each in self._visible(ctx)]
+    def page(self, ctx: Context, cursor: str | None) -> tuple[list[types.Tool], str | None]:
+        """The caller's tools as they are known now, and where the next page begins, if it does.
+
+        Nobody waits for an image here. A cursor is the name of the last tool before the page.
+
+        Raises:
+            MCPError: the cursor is none of the list any more.
+        """
+        tools = self._visible(ctx)
+        names = [each.mcp_name for each in tools]
+        if cursor is not None and cursor not in names:
+            raise MCPError(types.INVALID_PARAMS, "this page is gone: list the tools anew")
+        rest = tools if cursor is None else tools[names.index(cursor) + 1 :]
+        shown: list[types.Tool] = []
+        room = MAX_PAGE_BYTES
+        for tool in map(tool_of, rest):
+            room -= len(tool.model_dump_json(by_alias=True).encode())
+            if shown and room < 0:
+                return shown, shown[-1].name
+            shown.append(tool)
+        return shown, None
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Calls one of the caller's tools.

@@ -7,6 +7,7 @@ Schemas of custom tools were made flat when they were registered, but for what c
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -46,21 +47,27 @@ def output_schema(model: type[BaseModel]) -> Schema:
 
 def custom_input_schema(given: Mapping[str, Any]) -> Schema:
     """The schema of a custom tool's arguments, with the optional `sandbox_id`."""
-    schema = _with_told_formats(given)
     properties = {
         name: _without_null(value) if "default" in value and value["default"] is None else value
-        for name, value in schema["properties"].items()
+        for name, value in given["properties"].items()
     }
-    return {**schema, "properties": {**properties, "sandbox_id": copy.deepcopy(SANDBOX_ID)}}
+    schema = _with_told_formats({**given, "properties": properties})
+    schema["properties"]["sandbox_id"] = copy.deepcopy(SANDBOX_ID)
+    return schema
 
 
 def custom_output_schema(result: Mapping[str, Any]) -> Schema:
     """The schema of what a call of a custom tool answers: its `result` is the function's own."""
     own = _without_formats(result)
     definitions = own.pop("$defs", None)
-    schema = output_schema(CallResult)
-    schema["properties"]["result"] = own
+    schema = _of_every_call()
+    schema = {**schema, "properties": {**schema["properties"], "result": own}}
     return schema if definitions is None else {**schema, "$defs": definitions}
+
+
+@cache
+def _of_every_call() -> Schema:
+    return output_schema(CallResult)
 
 
 def _flat(model: type[BaseModel]) -> Schema:

@@ -108,11 +108,16 @@ class SandboxServer(Server[dict[str, Any]]):
             self.catalog.add(CatalogEntry(tool, self._calls.handler(definition), definition.origin))
 
     async def _list_tools(
-        self, ctx: Context, _params: types.PaginatedRequestParams | None
+        self, ctx: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        tools = [*(entry.tool for entry in self.catalog), *self._customs.listed(ctx)]
+        cursor = params.cursor if params else None
+        tools, next_cursor = self._customs.page(ctx, cursor)
+        if cursor is None:
+            tools = [*(entry.tool for entry in self.catalog), *tools]
         # No caching: a changed list must be seen by clients that do not listen, too.
-        return types.ListToolsResult(tools=tools, ttl_ms=0, cache_scope="private")
+        return types.ListToolsResult(
+            tools=tools, next_cursor=next_cursor, ttl_ms=0, cache_scope="private"
+        )
 
     async def _call_tool(
         self, ctx: Context, params: types.CallToolRequestParams

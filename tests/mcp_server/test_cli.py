@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_server import cli
+from tests.mcp_server.customs import SHOUT
 from tests.mcp_server.processes import COMMAND, ROOT, arguments
 
 
@@ -64,6 +65,8 @@ def test_tools_are_listed_with_their_origins(tmp_path: Path) -> None:
         (["serve", "--transport", "http", "--host", "0.0.0.0", "--port", "0"], 2, "--allowed-host"),
         (["serve", "--transport", "http", "--port", "99999"], 2, "--port"),
         (["serve", "--memory-mb", "1"], 2, "memory_mb"),
+        (["serve", "--tools", "nowhere.py"], 2, "nowhere.py"),
+        (["tools", "--tools", "README.md"], 2, "README.md"),
         (["serve", "--transport", "smoke"], 2, "smoke"),
         ([], 2, "command"),
     ],
@@ -121,3 +124,32 @@ def test_a_mcp_package_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cli, "version", lambda _name: "1.30.0")
     with pytest.raises(ConfigurationError, match=r"mcp 1\.30\.0 is too old"):
         cli._check_mcp()
+
+
+def test_files_of_tools_are_listed_with_their_place_and_what_is_wrong_with_them(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    (folder / "loud.py").write_text(SHOUT)
+    engine = arguments(tmp_path / "state")[1:]
+    good = run("tools", "--tools", str(folder), *engine)
+    assert good.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in good.stdout.splitlines())
+    assert lines["loud_shout"] == str(folder / "loud.py")
+    assert lines["tool_call"].startswith("tool_plugins.tool")
+    assert "tool_register" not in lines
+    broken = folder / "broken.py"
+    broken.write_text("def f(x):\n    return x\n")
+    bad = run("tools", "--tools", str(folder), "--tool-registration", *engine)
+    assert bad.returncode == 1
+    lines = dict(line.split(maxsplit=1) for line in bad.stdout.splitlines() if line[0] != " ")
+    assert lines["loud_shout"] == str(folder / "loud.py")
+    assert lines["broken"].startswith(f"{broken}: SCHEMA_ERROR: ")
+    assert "tool_register" in lines
+
+
+def test_what_a_file_says_cannot_command_the_terminal() -> None:
+    from mcp_server.commands import printable
+
+    assert printable("a\x1b[2J\u202eb\u200b\nä💡") == "a�[2J�b�\nä💡"
