@@ -40,6 +40,14 @@ MAX_TRACE_CHARS = 20_000
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE = bytes.maketrans(b"{}", b"[]")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+# Made once, and before a worker runs code that might change what it finds in `json`.
+_parse = json.JSONDecoder(parse_constant=_refuse).decode
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -89,7 +97,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 def _load(body: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(body.decode(), parse_constant=_refuse)
+        fields = _parse(body.decode())
     except (ValueError, RecursionError) as exc:
         raise WireError(f"no JSON: {type(exc).__name__}") from None
     if not isinstance(fields, dict):
@@ -130,10 +138,6 @@ def _without_strings(plain: bytes) -> bytes:
 def _too_many_quotes(plain: bytes) -> bool:
     # Each value may be two strings, as it has a name.
     return plain.count(b'"') > 4 * MAX_VALUES
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 class Frames:
