@@ -18,7 +18,6 @@ from pydantic_core import PydanticSerializationError
 
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.filesystem.errors import path_errors
-from tool_plugins.filesystem.writing import TEMPORARY_PREFIX, write_all
 from tool_plugins.worker.wire import excess
 
 from .misfits import Misfit, misfits, sentence
@@ -137,7 +136,10 @@ def _json(function: "Function", returned: Any, binaries: _Binaries) -> tuple[Any
     adapter = function.result
     try:
         value = adapter.validate_python(returned, strict=True)
-        shown = adapter.dump_python(value, mode="json", warnings="error", context=binaries)
+        # By alias, as the schema says it.
+        shown = adapter.dump_python(
+            value, mode="json", by_alias=True, warnings="error", context=binaries
+        )
         body = _encoded(shown)
         if body is None or b"null" in body:
             # A number that JSON does not have is null where the type leaves open what it is.
@@ -147,7 +149,7 @@ def _json(function: "Function", returned: Any, binaries: _Binaries) -> tuple[Any
     except (PydanticSerializationError, RecursionError) as exc:
         raise _invalid([_unfit(exc)]) from None
     except ValueError as exc:
-        if not str(exc).startswith("Circular reference"):
+        if not isinstance(exc, UnicodeDecodeError) and "Circular reference" not in str(exc):
             raise
         raise _invalid([_unfit(exc)]) from None
     if body is None:
@@ -186,6 +188,8 @@ def _unfit(exc: Exception) -> Misfit:
         return Misfit("", "it contains itself")
     if isinstance(exc, RecursionError) or "RecursionError" in text or "depth exceeded" in text:
         return Misfit("", "it is nested too deeply")
+    if isinstance(exc, UnicodeDecodeError):
+        return Misfit("", "bytes within an object are to be text: return them in a list or a tuple")
     if found := _OTHER_TYPE.search(text):
         expected, field, kind = found.groups()
         return Misfit(field, f"it should be {expected}, not {kind}")
@@ -208,6 +212,9 @@ def _described(file: _File) -> dict[str, Any]:
 
 
 def _write(files: list[_File], workspace: Path) -> None:
+    # Few results are so large, and it takes some milliseconds to load.
+    from tool_plugins.filesystem.writing import TEMPORARY_PREFIX
+
     folder = workspace / FOLDER
     written: list[Path] = []
     try:
@@ -226,11 +233,10 @@ def _write(files: list[_File], workspace: Path) -> None:
 
 
 def _fill(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        write_all(fd, data)
-    finally:
-        os.close(fd)
+    with path.open("xb", buffering=0) as file:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
 
 
 def _invalid(found: list[Misfit], *, hint: str = HINT) -> ToolError:

@@ -122,7 +122,7 @@ class _Process:
         self.end_fork()
         self.surroundings.mend()
         # Who knows what could not be finished for want of memory.
-        call.spent |= type(exc) is MemoryError
+        call.spent |= issubclass(type(exc), MemoryError)
         return raised(exc, self._file.filename)
 
     def _awaited(self, awaitable: Awaitable[Any], context: Context) -> Any:

@@ -37,7 +37,7 @@ def raised(exc: BaseException, filename: str) -> ToolError:
     return ToolError(
         ErrorCode.TOOL_RAISED,
         f"{name}: {text}" if text else name,
-        hint=next((hint for kind, hint in _HINTS if type(exc) is kind), ""),
+        hint=next((hint for kind, hint in _HINTS if issubclass(type(exc), kind)), ""),
         details={"type": name, "traceback": _traceback(exc, filename)},
     )
 

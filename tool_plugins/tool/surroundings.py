@@ -108,6 +108,8 @@ class Surroundings:
                 setattr(sys, name, stream)
 
     def _put_handlers_back(self, found: list[Any]) -> None:
+        # An alarm that is still to come would end the process now.
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before, now in zip(_SIGNALS, self._handlers, found, strict=True):
             if before is not now:
                 # None is a handler of C code, which Python cannot name.

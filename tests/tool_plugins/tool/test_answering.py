@@ -30,6 +30,14 @@ class Book(BaseModel):
     parts: list["Book"] = []
 
 
+class Named(BaseModel):
+    value: int = Field(alias="theValue")
+
+
+class Packed(BaseModel):
+    data: bytes
+
+
 class Genre(Enum):
     FICTION = "fiction"
 
@@ -86,6 +94,7 @@ def misfit(kind: Any, value: Any) -> dict[str, str]:
         (Literal["a", 1], 1, 1),
         (Any, {"p": Point(1), "b": [Book(title="A")]}, None),
         (int, 10**40, 10**40),
+        (Named, Named(theValue=1), {"theValue": 1}),
     ],
 )
 def test_a_result_is_json_by_its_type(kind: Any, value: Any, shown: Any):
@@ -113,6 +122,7 @@ def test_a_result_is_json_by_its_type(kind: Any, value: Any, shown: Any):
         (Any, object(), ""),
         (Any, Lazy, ""),
         (dict[str, int], LazyDict(a=1), ""),
+        (Packed, Packed(data=b"\xff"), ""),
     ],
 )
 def test_a_result_of_another_type_is_told_with_its_place(kind: Any, value: Any, field: str):
