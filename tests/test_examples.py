@@ -1,7 +1,10 @@
-"""The example files, as they say it: the shop and what may be done there, a policy, a search."""
+"""The example files, as they say it: the shop and its rules, a policy, a search, custom tools."""
 
+import io
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 import psycopg
@@ -13,9 +16,11 @@ from sandbox_sdk.egress.loading import parse_policy
 from sandbox_sdk.search.configuration import configure_search
 from tests.documents import ROOT
 from tests.services.postgres import PostgresServer
+from tests.services.web import Answer, Web
 
 SHOP = ROOT / "examples" / "databases" / "shop"
 WEB = ROOT / "examples" / "web"
+TOOLS = ROOT / "examples" / "tools"
 LYON = [[1, "Ada Moreau"], [4, "Denis Petit"], [6, "Farid Haddad"]]
 
 
@@ -107,3 +112,79 @@ def test_the_search_file_names_a_provider() -> None:
     provider = configure_search(WEB / "search.yaml", {})
     assert provider is not None
     assert provider.name == "searxng"
+
+
+def _wheel(name: str) -> bytes:
+    """A package that is installed here, as the wheel it came from."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in distribution(name).files or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                archive.write(str(file.locate()), str(file))
+    return content.getvalue()
+
+
+def _offer(web: Web, *packages: str) -> str:
+    """The URL of an index that has them."""
+    for name in packages:
+        file = f"{name}-{distribution(name).version}-py3-none-any.whl"
+        wheel = _wheel(name)
+        web.text(f"/simple/{name.replace('_', '-')}/", f'<a href="/files/{file}">{file}</a>')
+        web.route(f"/files/{file}", lambda _, wheel=wheel: Answer(wheel))
+    return web.url("/simple", tls=True)
+
+
+@pytest.fixture
+async def equipped(web: Web, state_dir: Path) -> AsyncIterator[Sandbox]:
+    """A sandbox that has the custom tools of the examples."""
+    group = SandboxGroup(
+        engine="in_process",
+        state_dir=state_dir,
+        tools=[TOOLS],
+        egress_policy=web.policy(),
+        package_index=_offer(web, "openpyxl", "et_xmlfile"),
+    )
+    async with group, await group.create_sandbox() as sandbox:
+        yield sandbox
+
+
+async def test_custom_tools_of_the_examples_measure_calculate_and_look(
+    equipped: Sandbox, web: Web
+) -> None:
+    files = equipped.list_tools().files
+    assert {each.namespace: each.error for each in files} == {
+        "links": "",
+        "spreadsheets": "",
+        "text_statistics": "",
+    }
+    tools = equipped.tools
+
+    counted = await tools.text_statistics.measure("All is well. Is it? It's well-known!")
+    assert counted == {
+        "characters": 36,
+        "words": 7,
+        "sentences": 3,
+        "words_per_sentence": 2.3,
+        "reading_minutes": 0.0,
+    }
+    repeated = await tools.text_statistics.frequent_words("Tea, tea, TEA and milk.", min_letters=3)
+    assert list(repeated.items()) == [("tea", 3), ("and", 1), ("milk", 1)]
+
+    rows = [["city", "sales"], ["Lyon", 3], ["Paris", 4.5], ["Lyon", 1], ["Nice", "none"]]
+    assert await tools.spreadsheets.write("out/sales.xlsx", {"May": rows}) == {"May": 5}
+    shown = await equipped.document.read("out/sales.xlsx")
+    assert "| Paris | 4.5 |" in shown.content
+    sums = await tools.spreadsheets.totals("out/sales.xlsx", "May", by="city", column="sales")
+    assert sums == {"Lyon": 4.0, "Paris": 4.5}
+    with pytest.raises(ToolCallError, match="no sheet 'June'"):
+        await tools.spreadsheets.totals("out/sales.xlsx", "June", by="city", column="sales")
+
+    web.text("/here", "<p>Here</p>")
+    urls = (web.url("/here"), web.url("/gone", tls=True), web.url("/", host="evil.test"))
+    await equipped.filesystem.write("notes.md", "[a]({}), <{}>, {}.".format(*urls))
+    links = await tools.links.check("notes.md")
+    assert [(each["url"], each["status"]) for each in links] == [
+        (urls[0], "good"),
+        (urls[1], "broken"),
+        (urls[2], "not allowed"),
+    ]

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from tool_plugins.authoring import AsyncContext, ToolError
 
@@ -11,12 +12,13 @@ URL = re.compile(r"https?://[^\s<>\"'()\[\]]+[^\s<>\"'()\[\].,;:!?]")
 AT_ONCE = 4
 
 
-class Link(TypedDict):
+@dataclass
+class Link:
     """What became of one link. `reason` says why it is not good."""
 
     url: str
     status: Literal["good", "broken", "not allowed"]
-    reason: str
+    reason: str = ""
 
 
 async def check(path: str, *, max_links: int = 50, ctx: AsyncContext) -> list[Link]:
@@ -50,8 +52,8 @@ async def _look(url: str, ctx: AsyncContext) -> Link:
         await ctx.web.fetch(url, max_chars=100)
     except ToolError as error:
         if error.code in ("EGRESS_DENIED", "UNKNOWN_TOOL"):
-            return {"url": url, "status": "not allowed", "reason": error.message}
+            return Link(url, "not allowed", error.message)
         # The page is there, whatever it holds.
         if error.code not in ("UNSUPPORTED_CONTENT", "TOO_LARGE"):
-            return {"url": url, "status": "broken", "reason": error.message}
-    return {"url": url, "status": "good", "reason": ""}
+            return Link(url, "broken", error.message)
+    return Link(url, "good")

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.12"
+# requires-python = ">=3.11"
 # dependencies = ["openpyxl>=3.1"]
 # ///
 """Writes and sums up Excel files. (To read one, there is `document.read`.)"""

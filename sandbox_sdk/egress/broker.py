@@ -96,9 +96,11 @@ class EgressBroker:
         proxy = self._proxies[sandbox_id] = EgressProxy(policy, self._resolver, name=sandbox_id)
         await proxy.listen(shared / EGRESS_SOCKET)
 
-    def policy(self, sandbox_id: str) -> EgressPolicy | None:
-        """What holds for a sandbox; None where it has no network."""
-        return self._stored(sandbox_id) if self.enabled else None
+    def policy(self, sandbox_id: str | None) -> EgressPolicy | None:
+        """What holds for a sandbox, or for the group; None where there is no network."""
+        if sandbox_id is None or self._policy is None:
+            return self._policy
+        return self._stored(sandbox_id)
 
     async def set_policy(self, sandbox_id: str, policy: EgressPolicy) -> None:
         """Replaces the policy of a running sandbox, also for connections that are open.

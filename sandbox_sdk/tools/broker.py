@@ -157,7 +157,7 @@ class ToolBroker:
     async def _packages(
         self, sandbox_id: str | None, requirements: tuple[str, ...], timeout_s: float
     ) -> Environment:
-        """Installs what a file needs, under the policy of the sandbox that asks for it."""
+        """Installs what a file needs, under the policy of the sandbox, or the group, that asks."""
         assert self._workshop is not None, "start gives it"
         if self._environments is None:
             from .environments import Environments
@@ -165,7 +165,7 @@ class ToolBroker:
             self._environments = Environments(
                 self._engine, self._folder, self._workshop, index=self._package_index
             )
-        policy = None if sandbox_id is None else self._egress.policy(sandbox_id)
+        policy = self._egress.policy(sandbox_id)
         return await self._environments.ensure(requirements, policy, timeout_s=timeout_s)
 
     def _notify(self) -> None:
