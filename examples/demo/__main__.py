@@ -12,7 +12,7 @@ from typing import TextIO
 from mcp import Client
 from mcp.client.stdio import stdio_client
 
-from . import databases, quickstart, repair, runaway, streaming, tools, web
+from . import custom, databases, quickstart, repair, runaway, streaming, tools, web
 from .player import Clock, Player
 from .servers import containers, server
 from .stage import DemoError, Stage
@@ -26,6 +26,7 @@ SCENES: tuple[tuple[str, Scene], ...] = (
     ("A command that never ends", runaway.play),
     ("A database, and what is not allowed there", databases.play),
     ("The web, and what may not leave", web.play),
+    ("Tools of your own", custom.play),
     ("The same from Python", quickstart.play),
 )
 SCENE_TIMEOUT_S = 120

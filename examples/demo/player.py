@@ -13,7 +13,7 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from .stage import DemoError, Stage
 
-TYPED = ("command", "query", "statements")
+TYPED = ("command", "query", "statements", "source")
 LiveText = Callable[[str], None]
 
 
@@ -60,13 +60,14 @@ class Player:
             raise DemoError(f"{tool} failed: {content or result.content}")
         return content
 
-    async def refusal(self, tool: str, **arguments: Any) -> str:
+    async def refusal(self, tool: str, *, shown: bool = True, **arguments: Any) -> str:
         """Calls a tool that should refuse, and returns its words without hint and details.
 
         Raises:
             DemoError: the tool did it.
         """
-        self.stage.call(tool, _summary(arguments), _typed(arguments))
+        if shown:
+            self.stage.call(tool, _summary(arguments), _typed(arguments))
         result = await self.client.call_tool(tool, arguments)
         self.answer = result.content
         words = "".join(getattr(block, "text", "") for block in result.content)
@@ -90,9 +91,9 @@ def _forward(on_text: LiveText) -> ProgressFnT:
 
 
 def _typed(arguments: dict[str, Any]) -> str:
-    """What a person would type of it: a command, a query, statements one below the other."""
+    """What a person would type of it: a command, a query, a file, statements line by line."""
     statements = arguments.get("statements") or [arguments]
-    lines = [each.get("command") or each.get("query") or "" for each in statements]
+    lines = [next((each[name] for name in TYPED if each.get(name)), "") for each in statements]
     return "\n".join(lines)
 
 

@@ -61,7 +61,7 @@ class Place:
 async def play(player: Player) -> None:
     """Shows the tool that reads pages, pip, and attempts to get a secret out."""
     stage = player.stage
-    with _opened() as place, place.log.open("w") as log:
+    with opened() as place, place.log.open("w") as log:
         state = {"SANDBOX_STATE_DIR": str(place.folder / "state")}
         params = server(str(place.folder), "--egress-policy", str(place.policy), **state)
         try:
@@ -79,7 +79,8 @@ async def play(player: Player) -> None:
 
 
 @contextmanager
-def _opened() -> Iterator[Place]:
+def opened() -> Iterator[Place]:
+    """A web, an index of packages and a policy that allows both, for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="web-", dir="/tmp") as name:
         folder = Path(name)
         with Web(folder) as web:
