@@ -23,7 +23,7 @@ from tool_plugins.errors import ErrorCode, ProtocolError, SandboxError, ToolErro
 from tool_plugins.registry import ToolRegistry
 
 from . import inside
-from .outcome import check_outcome
+from .outcome import check_outcome, is_small
 from .shelf import Found
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class CustomCall(Job):
         if inside.is_missing(observation):
             await self._ensure(connection, self._version, again=True)
             observation = await connection.execute(self._wire(), timeout_s=self.deadline_s)
-        return self._judged(observation)
+        return await self._judged(observation)
 
     async def stream(self, connection: Connection) -> AsyncGenerator[ActionEvent]:
         """See `Job`."""
@@ -94,7 +94,7 @@ class CustomCall(Job):
                 if isinstance(event, AskEvent):
                     asks.take(event)
                 elif isinstance(event, ObservationEvent):
-                    yield ObservationEvent(observation=self._judged(event.observation))
+                    yield ObservationEvent(observation=await self._judged(event.observation))
                 else:
                     yield event
 
@@ -108,13 +108,16 @@ class CustomCall(Job):
         }
         return Action(tool="tool.run", args=args)
 
-    def _judged(self, observation: Observation) -> Observation:
+    async def _judged(self, observation: Observation) -> Observation:
         """The observation in the name of the caller's action, if its data is what was promised."""
         own = observation.model_copy(update={"action_id": self.action.id, "tool": self.action.tool})
         if own.data is None:
             return own
         try:
-            check_outcome(self._tool, own.data)
+            if is_small(own.data):
+                check_outcome(self._tool, own.data)
+            else:
+                await asyncio.to_thread(check_outcome, self._tool, own.data)
         except ToolError as exc:
             return refused(self.action, ToolFailure.model_validate(exc.as_dict()))
         return own

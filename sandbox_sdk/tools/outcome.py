@@ -21,6 +21,8 @@ MAX_RESULT_CHARS = 1_100_000
 MAX_RESULT_DEPTH = 100
 MAX_LOG_CHARS = 1_000_000
 MAX_COMPILED = 512
+SMALL_VALUES = 500
+SMALL_CHARS = 20_000
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _FIELDS = {"result", "file", "logs", "logs_truncated"}
@@ -48,6 +50,22 @@ def check_outcome(tool: CustomTool, data: Mapping[str, Any]) -> None:
         raise _refusal(tool, f"the result has {size} characters, at most {MAX_RESULT_CHARS} fit")
     if data.get("file") is None:
         _check_result(tool, result)
+
+
+def is_small(data: Mapping[str, Any]) -> bool:
+    """Whether checking takes so short that it need not go to a thread."""
+    todo: list[Any] = [data]
+    seen = 0
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            seen += len(value) * SMALL_VALUES // SMALL_CHARS
+        elif isinstance(value, Mapping | list):
+            seen += len(value)
+            if seen > SMALL_VALUES:
+                return False
+            todo += value.values() if isinstance(value, Mapping) else value
+    return seen <= SMALL_VALUES
 
 
 def _check_result(tool: CustomTool, result: Any) -> None:

@@ -1,5 +1,6 @@
 """From a source to a version: what the file says of itself is asked inside, and checked here."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from tool_plugins.registry import ToolRegistry
 from . import inside
 from .models import Environment, Source, Version
 from .names import check_names, check_namespace
-from .reports import Report, read_report
+from .reports import Report, read_failure, read_report
 from .shelf import Shelf
 
 DESCRIBE_TIMEOUT_S = 60.0
@@ -74,8 +75,12 @@ async def _describe(
     build = await inside.install(connection, source, environment)
     try:
         limit = min(DESCRIBE_TIMEOUT_S, deadline.left_s)
-        return read_report(await inside.describe(connection, build, limit), source)
-    except BaseException:
+        raw = await inside.describe(connection, build, limit)
+        # In a thread: a hostile report takes a second.
+        return await asyncio.to_thread(read_report, raw, source)
+    except BaseException as exc:
         with suppress(ToolError, TimeoutError, ConnectionLost):
             await inside.drop(connection, build)
+        if isinstance(exc, ToolError):
+            raise read_failure(exc) from exc
         raise

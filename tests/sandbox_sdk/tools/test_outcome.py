@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sandbox_sdk.tools.checking import Compiled
-from sandbox_sdk.tools.outcome import MAX_RESULT_CHARS, check_outcome
+from sandbox_sdk.tools.outcome import MAX_RESULT_CHARS, check_outcome, is_small
 from sandbox_sdk.tools.schema import Allowance, output_schema
 from tests.sandbox_sdk.tools.versions import tool
 from tool_plugins.errors import ToolError
@@ -253,3 +253,20 @@ def test_a_pattern_is_not_even_there() -> None:
 
     check_outcome(tool("a.b", output_schema=schema), {"result": "a" * 60 + "!"})
     assert not re.search("pattern", json.dumps(schema))
+
+
+@pytest.mark.parametrize(
+    ("result", "small"),
+    [
+        (1, True),
+        ("x" * 1000, True),
+        ({"a": [1, 2, {"b": "c"}]}, True),
+        ("x" * 30_000, False),
+        (list(range(1000)), False),
+        ([[[list(range(1000))]]], False),
+        ([["x" * 1000] * 5] * 10, False),
+    ],
+    ids=["number", "text", "record", "long text", "long list", "deep list", "many texts"],
+)
+def test_only_small_results_are_checked_in_the_event_loop(result: object, small: bool) -> None:
+    assert is_small({"result": result, "logs": ""}) is small
