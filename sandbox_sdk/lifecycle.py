@@ -269,6 +269,7 @@ class Lifecycle:
         ready = asyncio.ensure_future(connection.ready(READY_TIMEOUT_S))
         try:
             while not (await asyncio.wait({ready}, timeout=EXIT_CHECK_S))[0]:
+                self._continue()
                 status = await container.status()
                 if not status.running:
                     raise EngineError(

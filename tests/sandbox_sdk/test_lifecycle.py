@@ -221,3 +221,20 @@ async def test_a_sandbox_that_ends_while_it_starts_fails_without_waiting_for_it(
             await sandbox.start()
 
     assert sandbox.state is SandboxState.FAILED
+
+
+async def test_an_end_while_the_action_server_is_silent_does_not_wait_for_it(
+    fake_group: SandboxGroup, engine: WrappedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Gate()
+    monkeypatch.setattr("sandbox_sdk.lifecycle.Connection.ready", lambda *_: silent())
+    sandbox = await fake_group.create_sandbox()
+    starting = asyncio.create_task(sandbox.start())
+    await silent.reached.wait()
+
+    await sandbox.end()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(SandboxGoneError):
+            await starting
+    assert await left(engine) == []
