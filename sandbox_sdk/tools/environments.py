@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
+from container_runtime.connection import ConnectionLost
 from container_runtime.image.inputs import requirements as image_requirements
 from container_runtime.spec import Layout
-from tool_plugins.errors import ConfigurationError, SandboxError
+from tool_plugins.errors import ConfigurationError, SandboxError, ToolError
 
 from .depot import Depot, NoRoom
 from .diagnosis import Attempt, explain, failure
@@ -56,8 +57,10 @@ UV = (
     "--target=packages --cache-dir=cache --link-mode=hardlink "
     "--constraints=constraints.txt --requirements=pyproject.toml"
 )
-# Without a hash of each source, since nothing can change them; errors in one are its own affair.
-COMPILE = "-IS -m compileall -q --invalidation-mode unchecked-hash packages >/dev/null 2>&1 || true"
+# Without a hash of each source, since nothing can change them. Tests are many and never imported.
+# What is not compiled takes longer to import, and that is all.
+COMPILE_S = 60
+COMPILE = "-IS -m compileall -q -x /tests/ --invalidation-mode unchecked-hash packages"
 VARIABLES = {"UV_HTTP_RETRIES": "1", "UV_CONCURRENT_DOWNLOADS": "8"}
 
 
@@ -124,6 +127,8 @@ class Environments:
         except SandboxError as exc:
             # Not as it is: it is another sandbox than the caller's that failed.
             raise failure(names, exc.message, hint=exc.hint) from exc
+        except ConnectionLost as exc:
+            raise failure(names, "the sandbox that installs it went away") from exc
         except OSError as exc:
             raise failure(names, f"the host cannot keep it: {exc.strerror}") from exc
         return Environment(key=key, path=f"{layout.environments}/{key}")
@@ -170,7 +175,7 @@ class Environments:
             try:
                 async with self._workshop(policy) as sandbox:
                     await self._install(sandbox, layout.python, wanted)
-                    await self._take(sandbox, draft)
+                    await self._take(sandbox, draft, wanted)
                 await asyncio.to_thread(depot.publish, draft, key)
             except NoRoom as exc:
                 raise failure(
@@ -193,7 +198,7 @@ class Environments:
         index = {} if self._index is None else {"UV_DEFAULT_INDEX": self._index}
         done = await sandbox.terminal.run(
             f"mkdir packages && PATH=$PATH:{path} {UV} --python={interpreter} && "
-            f"{{ {interpreter} {COMPILE}; }}",
+            f"{{ timeout {COMPILE_S} {interpreter} {COMPILE} >/dev/null 2>&1 || true; }}",
             cwd=FOLDER,
             env=VARIABLES | index,
             timeout_s=MAX_RUN_S,
@@ -210,9 +215,14 @@ class Environments:
                 )
             )
 
-    async def _take(self, sandbox: "Sandbox", draft: Path) -> None:
-        """Copies the packages to this host, each file checked."""
-        await sandbox.download_folder(f"{FOLDER}/packages", draft)
+    async def _take(self, sandbox: "Sandbox", draft: Path, wanted: Sequence[str]) -> None:
+        """Copies the packages to this host, each file checked, and no more than fit its disk."""
+        most = sandbox.info().resources.workspace_mb * MIB
+        try:
+            async with sandbox.connected() as connection:
+                await connection.download_folder(f"{FOLDER}/packages", draft, max_bytes=most)
+        except ToolError as exc:
+            raise failure(names_of(wanted), exc.message, hint=exc.hint) from exc
         (draft / ".lock").unlink(missing_ok=True)
 
 
