@@ -5,8 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import create_model
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
-from pydantic_core import CoreSchema, PydanticSerializationError, PydanticUndefined
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import (
+    CoreSchema,
+    PydanticSerializationError,
+    PydanticUndefined,
+    to_jsonable_python,
+)
 
 from .building import unexpressed
 from .problems import Problem, Unfit
@@ -97,10 +102,14 @@ class _Generator(GenerateJsonSchema):
         if kind != "non-serializable-default":
             self.warn(f"a part of a type is left out of the schema: {detail}")
 
+    def is_subclass_schema(self, schema: Any) -> JsonSchemaValue:
+        # Pydantic takes anything for it, and no caller can give a class.
+        return self.handle_invalid_for_json_schema(schema, "a class")
+
     def encode_default(self, dft: Any) -> Any:
-        value = super().encode_default(dft)
         try:
-            _encode(value)
+            # Where a type is known, what is no number would become null.
+            _encode(to_jsonable_python(dft))
         except (TypeError, ValueError, RecursionError) as exc:
             raise PydanticSerializationError(str(exc)) from exc
-        return value
+        return super().encode_default(dft)
