@@ -72,7 +72,12 @@ class ToolSession:
                     self.shelf.fail(source, ToolFailure.model_validate(exc.as_dict()))
                 raise
             before = self.shelf.put(version)
-            self._installed.add(version.build)
+            if version.settings.process == "file":
+                self._installed.add(version.build)
+            else:
+                # It was described before that was known: the first call installs it anew.
+                self._installed.discard(version.build)
+                await self._drop(connection, version.build)
         self._notify()
         return registered(version, changes(before, version))
 
@@ -117,9 +122,12 @@ class ToolSession:
     async def _tidy(self, connection: Connection) -> None:
         for build in self._installed - self.shelf.builds():
             self._installed.discard(build)
-            # What is left over costs memory and nothing else.
-            with suppress(ToolError, TimeoutError, ConnectionLost):
-                await inside.drop(connection, build)
+            await self._drop(connection, build)
+
+    async def _drop(self, connection: Connection, build: str) -> None:
+        # What is left over costs memory and nothing else.
+        with suppress(ToolError, TimeoutError, ConnectionLost):
+            await inside.drop(connection, build)
 
     async def _save(self, changed: dict[str, Version | None]) -> None:
         kept = {e.namespace: e.version for e in self.shelf.own} | changed

@@ -155,6 +155,14 @@ async def test_a_call_runs_as_the_agent_in_a_process_that_stays(text: Sandbox) -
     assert str(first["uid"]) == uid
 
 
+async def test_a_file_may_ask_for_a_process_for_each_call(text: Sandbox) -> None:
+    block = '# /// script\n# [tool.sandbox-sdk]\n# process = "call"\n# ///\n'
+    await text.add_tools(block + TEXT, namespace="fresh")
+    first, second = await text.tools.fresh.who(), await text.tools.fresh.who()
+
+    assert first["pid"] != second["pid"]
+
+
 async def test_wrong_arguments_are_named_and_nothing_runs(text: Sandbox) -> None:
     observation = await text.execute("text.count", {"text": 5, "lettr": "a"})
 
