@@ -16,16 +16,18 @@ class Announcer:
         self._announce = announce
         self._interval_s = interval_s
         self._pending = False
+        self._stopped = False
         self._running: asyncio.Task[None] | None = None
 
     def changed(self) -> None:
         """Notes a change. Call it in the event loop."""
         self._pending = True
-        if self._running is None or self._running.done():
+        if not self._stopped and (self._running is None or self._running.done()):
             self._running = asyncio.create_task(self._run(), name="announce changes")
 
     def stop(self) -> None:
-        """Announces nothing more of what is noted."""
+        """Announces nothing more: an end changes lists too, and nobody is left to hear of it."""
+        self._stopped = True
         if self._running is not None:
             self._running.cancel()
 

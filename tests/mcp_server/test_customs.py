@@ -17,15 +17,17 @@ from mcp.shared.exceptions import MCPError
 from container_runtime.engine import Report
 from container_runtime.engines.in_process import InProcessEngine
 from mcp_server.changes import Announcer
+from mcp_server.door import GroupDoor
 from mcp_server.extension import ServerExtension
 from mcp_server.render import ERROR_META
 from mcp_server.server import SandboxServer
 from sandbox_sdk import SandboxGroup
-from sandbox_sdk.models import Principal
+from sandbox_sdk.models import LOCAL, Principal
 from tests.mcp_server.customs import (
     COUNT,
     SHOUT,
     TRANSPORTS,
+    WAIT_S,
     CustomServers,
     Listening,
     connected,
@@ -371,6 +373,18 @@ async def test_files_of_the_group_are_listed_once_it_has_started_and_calls_wait(
     await server.door.close()
 
 
+async def test_the_last_that_is_announced_of_a_start_is_what_can_be_listed(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(SHOUT)
+    listed: list[int] = []
+    door = GroupDoor(
+        CustomServers(tmp_path / "state", tools=[tmp_path]).group,
+        lambda: listed.append(len(door.custom_tools(LOCAL))),
+    )
+    await door.group()
+    assert listed[-1] == 1
+    await door.close()
+
+
 @pytest.mark.parametrize("transport", ["stdio-legacy", "http-modern"])
 async def test_a_folder_of_files_is_followed(tmp_path: Path, transport: str) -> None:
     folder = tmp_path / "tools"
@@ -406,9 +420,13 @@ async def test_changes_that_come_together_are_announced_together() -> None:
         await begun.wait()
     begun.clear()
     go_on.set()
-    await begun.wait()
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
     assert told == [1, 10]
     announcer.stop()
+    announcer.changed()
+    await asyncio.wait([announcer._running])
+    assert told == [1, 10]
 
 
 async def test_a_list_too_long_for_clients_comes_in_pages(tmp_path: Path) -> None:
