@@ -190,12 +190,13 @@ def look() -> dict[str, object]:
     """What the next call finds."""
     print("heard")
     print("too", file=sys.stderr)
-    with open("new", "w"):
-        pass
+    with open("new", "w") as file:
+        mode = os.stat(file.fileno()).st_mode & 0o777
+    os.unlink("new")
     return {
         "pid": os.getpid(),
         "folder": os.path.basename(os.getcwd()),
-        "mode": oct(os.stat("new").st_mode & 0o777),
+        "mode": oct(mode),
         "handlers": [str(signal.getsignal(n)) for n in (signal.SIGALRM, signal.SIGTERM)],
         "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "recursion": sys.getrecursionlimit(),
