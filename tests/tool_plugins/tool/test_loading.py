@@ -85,10 +85,6 @@ def test_classes_of_a_file_are_found_by_their_name():
     assert pickle.loads(pickle.dumps(point)) == point
 
 
-def test_our_own_future_imports_are_not_the_files():
-    assert imported("def f(a: int): ...").module.f.__annotations__ == {"a": int}
-
-
 def test_tracebacks_show_the_lines_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_tools.py").write_text("\n\nsomething else\n")

@@ -93,6 +93,19 @@ def test_warnings_are_few():
     assert len(outline("my_tools", source)["warnings"]) == MAX_WARNINGS
 
 
+def test_a_block_ends_with_the_last_line_that_could_end_it():
+    source = """\
+# /// script
+# dependencies = ["rich"]
+# [tool.notes]
+# example = '''
+# ///
+# '''
+# ///
+"""
+    assert outline("my_tools", source)["dependencies"] == ["rich"]
+
+
 def test_a_block_of_another_kind_is_none_of_ours():
     assert outline("my_tools", "# /// other\n# dependencies = 3\n# ///\n")["dependencies"] == []
 
