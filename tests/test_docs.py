@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from mcp import Client, StdioServerParameters
 
+from sandbox_sdk import SandboxGroup, ToolCallError
 from sandbox_sdk.databases.configuration import configure
 from sandbox_sdk.documents import parse_document
 from sandbox_sdk.egress.loading import parse_policy
@@ -27,6 +28,8 @@ from tests.documents import ROOT, Block, blocks, documents, links
 from tool_plugins.browser.definition import TOOLS as BROWSER
 from tool_plugins.database.definition import TOOLS as DATABASE
 from tool_plugins.registry import load_registry
+from tool_plugins.tool.definition import REGISTRATION
+from tool_plugins.tool.definition import TOOLS as CUSTOM
 from tool_plugins.web.definition import TOOLS as WEB
 
 BIN = Path(sys.executable).parent
@@ -199,12 +202,48 @@ def test_yaml_block_is_what_a_file_may_hold(block: Block) -> None:
         configure_search(document.data, {})
 
 
+FILES_OF_TOOLS = [
+    block
+    for block in blocks("python")
+    if block.document == "docs/custom_tools.md" and re.match(r"# \w+\.py\n", block.text)
+]
+
+
+async def test_a_file_of_tools_is_one(state_dir: Path) -> None:
+    sandbox_group = SandboxGroup(engine="in_process", state_dir=state_dir)
+    async with sandbox_group as group, await group.create_sandbox() as sandbox:
+        for block in FILES_OF_TOOLS:
+            namespace = block.text.removeprefix("# ").partition(".py")[0]
+            if "# dependencies" in block.text:
+                with pytest.raises(ToolCallError, match="the sandbox has no network"):
+                    await sandbox.add_tools(block.text, namespace=namespace)
+            else:
+                assert (await sandbox.add_tools(block.text, namespace=namespace)).warnings == []
+        assert len(sandbox.custom_tools()) == len(FILES_OF_TOOLS) - 1
+
+
+def check_tools(match: re.Match[str], environment: dict[str, str], folder: Path) -> None:
+    """The command finds the tools of such a folder, and a server takes it as well."""
+    (folder / match[1]).mkdir()
+    (folder / match[1] / "shelves.py").write_text(
+        next(block.text for block in FILES_OF_TOOLS if block.text.startswith("# shelves.py"))
+    )
+    assert "shelves_shelf_of" in list_tools(match[0], environment, folder)
+
+
+def check_registration(match: re.Match[str], environment: dict[str, str], folder: Path) -> None:
+    """The server that such a command starts lets models register tools."""
+    assert "tool_register" in list_tools(match[0], environment, folder)
+
+
 Check = Callable[[re.Match[str], dict[str, str], Path], None]
 RULES: tuple[tuple[str, Check], ...] = (
     (r"make (\w+)(?: .*)?", check_make),
     (r"sandbox-mcp serve --transport http", check_http_server),
     (r"sandbox-mcp serve --database-access .*", check_databases),
     (r"sandbox-mcp serve --egress-.*", check_egress),
+    (r"sandbox-mcp (?:serve|tools) --tools (\S+)", check_tools),
+    (r"sandbox-mcp serve --tool-registration", check_registration),
     (r"sandbox-mcp image build --browser", lambda *_: None),  # takes minutes: see its own tests
     (r"claude mcp add \S+ -- (.*)", check_command),
     (r"(sandbox-mcp .*)", check_command),
@@ -242,6 +281,5 @@ def test_client_configuration_starts_the_server(
 def test_the_tool_table_of_the_readme_is_complete() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+\.\w+)` \|", readme, re.MULTILINE)
-    assert sorted(tool.name for tool in (*load_registry(), *DATABASE, *WEB, *BROWSER)) == sorted(
-        listed
-    )
+    by_settings = (*DATABASE, *WEB, *BROWSER, *CUSTOM, *REGISTRATION)
+    assert sorted(tool.name for tool in (*load_registry(), *by_settings)) == sorted(listed)
