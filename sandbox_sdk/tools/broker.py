@@ -14,7 +14,8 @@ from tool_plugins.contract import ToolFailure
 from tool_plugins.errors import ErrorCode, SandboxError, ToolError
 from tool_plugins.registry import ToolRegistry
 
-from .models import Environment, Source
+from .models import Source
+from .packages import Packages
 from .registrar import Registrar
 from .session import ToolSession
 from .shelf import Shelf
@@ -85,7 +86,7 @@ class ToolBroker:
             Shelf("sandbox", below=self.shelf),
             self._storage,
             self._registry,
-            partial(self._packages, sandbox_id),
+            self._packages(sandbox_id),
             self._notify,
         )
 
@@ -130,7 +131,7 @@ class ToolBroker:
 
     async def _admit(self, connection: Connection, source: Source) -> bool:
         """Puts a file on the shelf, or notes why not. False: it took the sandbox along."""
-        registrar = Registrar(self.shelf, self._registry, partial(self._packages, None))
+        registrar = Registrar(self.shelf, self._registry, self._packages())
         try:
             self.shelf.put(await registrar.admit(connection, source, DEFINE_TIMEOUT_S))
         except ToolError as exc:
@@ -154,10 +155,11 @@ class ToolBroker:
         logger.error("%s: %s: %s", source.origin, error.code, error.message)
         self.shelf.fail(source, ToolFailure.model_validate(error.as_dict()))
 
-    async def _packages(
-        self, sandbox_id: str | None, requirements: tuple[str, ...], timeout_s: float
-    ) -> Environment:
-        """Installs what a file needs, under the policy of the sandbox, or the group, that asks."""
+    def _packages(self, sandbox_id: str | None = None) -> Packages:
+        """Under the policy of a sandbox, or of the group."""
+        return Packages(self._made_environments, partial(self._egress.policy, sandbox_id))
+
+    def _made_environments(self) -> "Environments":
         assert self._workshop is not None, "start gives it"
         if self._environments is None:
             from .environments import Environments
@@ -165,8 +167,7 @@ class ToolBroker:
             self._environments = Environments(
                 self._engine, self._folder, self._workshop, index=self._package_index
             )
-        policy = self._egress.policy(sandbox_id)
-        return await self._environments.ensure(requirements, policy, timeout_s=timeout_s)
+        return self._environments
 
     def _notify(self) -> None:
         for listener in self._listeners:

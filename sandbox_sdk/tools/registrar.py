@@ -1,7 +1,6 @@
 """From a source to a version: what the file says of itself is asked inside, and checked here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from container_runtime.connection import Connection, ConnectionLost
@@ -12,13 +11,11 @@ from tool_plugins.registry import ToolRegistry
 from . import inside
 from .models import Environment, Source, Version
 from .names import check_names, check_namespace
+from .packages import Packages
 from .reports import Report, read_failure, read_report
 from .shelf import Shelf
 
 DESCRIBE_TIMEOUT_S = 60.0
-
-Packages = Callable[[tuple[str, ...], float], Awaitable[Environment]]
-"""`packages(requirements, timeout_s)` installs them."""
 
 
 class Registrar:
@@ -56,7 +53,7 @@ class Registrar:
         report = await _describe(connection, source, None, deadline)
         environment = None
         if report.tools is None:
-            environment = await self._packages(report.dependencies, deadline.left_s)
+            environment = await self._packages.install(report.dependencies, deadline.left_s)
             report = await _describe(connection, source, environment, deadline)
         return Version(
             source=source,

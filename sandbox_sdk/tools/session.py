@@ -14,7 +14,8 @@ from tool_plugins.tool.results import ListResult, RegisterResult, RemoveResult
 from . import inside
 from .changes import changes
 from .models import Entry, Source, Version
-from .registrar import Packages, Registrar
+from .packages import Packages
+from .registrar import Registrar
 from .shelf import Shelf
 from .storage import Storage
 from .views import registered, summaries
@@ -39,6 +40,7 @@ class ToolSession:
         self.shelf = shelf
         self.sandbox_id = sandbox_id
         self._storage = storage
+        self._packages = packages
         self._registrar = Registrar(shelf, registry, packages)
         self._notify = notify
         self._changing = asyncio.Lock()
@@ -115,6 +117,7 @@ class ToolSession:
         """Sees to it that a build is inside, and that those nobody can see any more go."""
         if version.build in self._installed and not again:
             return
+        await self._packages.keep(version)
         await inside.install(connection, version.source, version.environment, version.settings)
         self._installed.add(version.build)
         await self._tidy(connection)

@@ -1,0 +1,52 @@
+"""The packages that custom tools declare, as one sandbox, or the group, may install them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tool_plugins.errors import ErrorCode, ToolError
+
+from .models import Environment, Version
+
+if TYPE_CHECKING:
+    from sandbox_sdk.egress.policy import EgressPolicy
+
+    from .environments import Environments
+
+INSTALL_AGAIN_S = 300.0
+
+
+class Packages:
+    """Installs under the policy that holds when it is asked to."""
+
+    def __init__(
+        self,
+        environments: "Callable[[], Environments]",
+        policy: "Callable[[], EgressPolicy | None]",
+    ) -> None:
+        self._environments = environments
+        self._policy = policy
+
+    async def install(self, requirements: tuple[str, ...], timeout_s: float) -> Environment:
+        """A folder with the packages.
+
+        Raises:
+            ToolError: DEPENDENCY_ERROR names what cannot be had, and why.
+        """
+        return await self._environments().ensure(requirements, self._policy(), timeout_s=timeout_s)
+
+    async def keep(self, version: Version) -> None:
+        """Sees to it that a version's packages are still there. Those nobody uses for long go.
+
+        Raises:
+            ToolError: DEPENDENCY_ERROR, they are gone and cannot be had again.
+        """
+        if version.environment is None or await self._environments().renew(version.environment):
+            return
+        again = await self.install(version.dependencies, INSTALL_AGAIN_S)
+        if again != version.environment:
+            raise ToolError(
+                ErrorCode.DEPENDENCY_ERROR,
+                f"the packages of {version.source.namespace}.py are gone, and the sandbox may "
+                "reach other hosts now than when they were installed",
+                hint="register the file again",
+            )
