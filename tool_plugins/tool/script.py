@@ -19,6 +19,9 @@ from .problems import Problem, describe_error, shorten
 _OPENING = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _CLOSING = "# ///"
 _TABLE = "sandbox-sdk"
+# What a worker has loaded before it imports a file.
+_LOADED = {"annotated-types", "docstring-parser", "pydantic", "pydantic-core", "typing-extensions"}
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -140,6 +143,12 @@ class _Reading:
         self._script.dependencies = tables.get("dependencies", [])
         self._script.requires_python = tables.get("requires-python")
         self._script.settings = ours
+        at = self._block.line_of("dependencies")
+        self._script.warnings += [
+            f"line {at}: {name} is the sandbox's own, of whatever version that is"
+            for name in map(_name_of, self._script.dependencies)
+            if name in _LOADED
+        ]
         self._script.warnings += [
             f"line {self._block.line}: [tool.{shorten(each, 50)}] of the script block is not used"
             for each in tool
@@ -159,6 +168,11 @@ class _Reading:
 
     def _complain(self, key: str, message: str) -> None:
         self._script.problems.append(Problem(message, self._block.line_of(key)))
+
+
+def _name_of(requirement: str) -> str:
+    name = _NAME.match(requirement.strip())
+    return re.sub(r"[._-]+", "-", name[0]).lower() if name else ""
 
 
 def _is_text(value: Any) -> bool:

@@ -87,6 +87,17 @@ def test_what_is_not_used_of_a_file_is_a_warning():
     assert warnings[2].startswith('line 6: "is" with')
 
 
+def test_a_package_that_the_worker_has_loaded_already_is_a_warning():
+    source = (
+        '# /// script\n# dependencies = ["Pydantic_Core<2", "rich", "pydantic[email]"]\n# ///\n'
+    )
+
+    assert outline("my_tools", source)["warnings"] == [
+        "line 2: pydantic-core is the sandbox's own, of whatever version that is",
+        "line 2: pydantic is the sandbox's own, of whatever version that is",
+    ]
+
+
 def test_warnings_are_few():
     source = "x = '\\d'\n" * (MAX_WARNINGS + 5)
 
