@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -44,17 +45,24 @@ class Index:
 
 def find_index(web: Web) -> Index:
     """The index that pip uses on this host; where it does not answer, one on the web of ours."""
+    found = _of_this_host()
+    return found if isinstance(found, Index) else _own(web, found)
+
+
+@cache
+def _of_this_host() -> Index | str:
+    """The index that pip uses here, or why that cannot be used. Asked once: it takes a while."""
     url = os.environ.get("PIP_INDEX_URL") or _setting("index-url") or _default()
     certificates = _certificates()
     parts = urlsplit(url)
     if parts.scheme != "https" or parts.username is not None:
-        return _own(web, "that of this host needs a password, or has no TLS")
+        return "that of this host needs a password, or has no TLS"
     page = f"{url.rstrip('/')}/{PACKAGE}/"
     try:
         hosts = {_host(parts), *_hosts_of_files(page, certificates)}
         addresses = {address for host in hosts for address in _addresses(host)}
     except (OSError, ValueError) as error:
-        return _own(web, f"that of this host does not answer: {error}")
+        return f"that of this host does not answer: {error}"
     return Index(
         url,
         PACKAGE,
