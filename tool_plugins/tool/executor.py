@@ -150,7 +150,7 @@ def _not_described(used: Build, exc: ToolError, timeout_s: float) -> ToolError:
     if exc.code is ErrorCode.TIMEOUT:
         return ToolError(
             ErrorCode.TIMEOUT,
-            f"importing {used.filename} took longer than {timeout_s:g} seconds",
+            f"importing {used.filename} took longer than {timeout_s:.1f} seconds",
             hint="do at the first call of a function what takes long, not at the top of the file",
         )
     return _bounded(exc)
