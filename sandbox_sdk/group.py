@@ -307,7 +307,12 @@ class SandboxGroup:
         none = dict.fromkeys((each.name for each in self._databases.access.databases), "none")
         nothing = override(self._databases.access, none)
         services.tools.subscribe(self._tools_changed)
-        await services.tools.start(workshop(members, self.compute_resources, nothing))
+        try:
+            await services.tools.start(workshop(members, self.compute_resources, nothing))
+        except BaseException:
+            # The workshop is removed in the background, which takes the engine.
+            await services.tasks.drain(END_TIMEOUT_S)
+            raise
 
     def _tools_changed(self) -> None:
         for listener in self._tool_listeners:

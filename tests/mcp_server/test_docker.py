@@ -1,6 +1,7 @@
 """The real command with real containers: work inside, and an end that leaves none."""
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,33 @@ def test_no_container_is_left_when_the_server_over_stdio_ends(
             process.send_signal(signal.Signals[how])
         process.wait(END_TIMEOUT_S)
         assert engine.containers.list(all=True, filters={"name": name}) == []
+
+
+def test_no_container_is_left_when_the_server_ends_while_it_reads_files_of_tools(
+    docker_state_dir: Path, tmp_path: Path, engine: docker.DockerClient
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(99)\n")
+    words = arguments(docker_state_dir, "--tools", str(tmp_path), engine="docker")
+    with started(*words) as process:
+        wire = Wire(process)
+        wire.hello()
+        wire.send("tools/call", {"name": "sandbox_list", "arguments": {}}, 2)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while containers(engine, docker_state_dir) == []:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        process.wait(END_TIMEOUT_S)
+    assert containers(engine, docker_state_dir) == []
+
+
+def containers(engine: docker.DockerClient, state: Path) -> list[str]:
+    """The containers with folders of that state."""
+    return [
+        each.name
+        for each in engine.containers.list(all=True, ignore_removed=True)
+        if any(mount.get("Source", "").startswith(str(state)) for mount in each.attrs["Mounts"])
+    ]
 
 
 async def test_sigterm_ends_an_http_server_with_an_open_listen_stream_and_its_containers(
