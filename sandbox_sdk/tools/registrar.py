@@ -33,9 +33,14 @@ class Registrar:
             ToolError: ALREADY_EXISTS, SCHEMA_ERROR, DEPENDENCY_ERROR, TIMEOUT and the like.
         """
         self._check_namespace(source)
-        version = await self._define(connection, source, Deadline(timeout_s))
-        built_in = self._registry.mcp_names()
-        check_names(version.tools, built_in | dict(self._shelf.places(but=source.namespace)))
+        trial = _Trial(connection, source, Deadline(timeout_s))
+        try:
+            version = await self._define(trial)
+            built_in = {each.mcp_name: each.origin for each in self._registry}
+            check_names(version.tools, built_in | dict(self._shelf.places(but=source.namespace)))
+            trial.keep(version)
+        finally:
+            await trial.tidy()
         return version
 
     def _check_namespace(self, source: Source) -> None:
@@ -49,14 +54,15 @@ class Registrar:
                     hint="choose another name for the file",
                 )
 
-    async def _define(self, connection: Connection, source: Source, deadline: Deadline) -> Version:
-        report = await _describe(connection, source, None, deadline)
+    async def _define(self, trial: "_Trial") -> Version:
+        report = await trial.describe(None)
         environment = None
         if report.tools is None:
-            environment = await self._packages.install(report.dependencies, deadline.left_s)
-            report = await _describe(connection, source, environment, deadline)
+            left_s = trial.deadline.left_s
+            environment = await self._packages.install(report.dependencies, left_s)
+            report = await trial.describe(environment)
         return Version(
-            source=source,
+            source=trial.source,
             environment=environment,
             description=report.description,
             dependencies=report.dependencies,
@@ -66,18 +72,33 @@ class Registrar:
         )
 
 
-async def _describe(
-    connection: Connection, source: Source, environment: Environment | None, deadline: Deadline
-) -> Report:
-    build = await inside.install(connection, source, environment)
-    try:
-        limit = min(DESCRIBE_TIMEOUT_S, deadline.left_s)
-        raw = await inside.describe(connection, build, limit)
-        # In a thread: a hostile report takes a second.
-        return await asyncio.to_thread(read_report, raw, source)
-    except BaseException as exc:
-        with suppress(ToolError, TimeoutError, ConnectionLost):
-            await inside.drop(connection, build)
-        if isinstance(exc, ToolError):
+class _Trial:
+    """What is installed inside while a source is looked at, and goes unless it is kept."""
+
+    def __init__(self, connection: Connection, source: Source, deadline: Deadline) -> None:
+        self.source = source
+        self.deadline = deadline
+        self._connection = connection
+        self._builds: set[str] = set()
+
+    async def describe(self, environment: Environment | None) -> Report:
+        """What the file says of itself with these packages, checked."""
+        build = await inside.install(self._connection, self.source, environment)
+        self._builds.add(build)
+        limit = min(DESCRIBE_TIMEOUT_S, self.deadline.left_s)
+        try:
+            raw = await inside.describe(self._connection, build, limit)
+        except ToolError as exc:
             raise read_failure(exc) from exc
-        raise
+        # In a thread: a hostile report takes a second.
+        return await asyncio.to_thread(read_report, raw, self.source)
+
+    def keep(self, version: Version) -> None:
+        """Lets the build of a version stay."""
+        self._builds.discard(version.build)
+
+    async def tidy(self) -> None:
+        """Drops all others. What cannot be dropped costs memory and nothing else."""
+        for build in self._builds:
+            with suppress(ToolError, TimeoutError, ConnectionLost):
+                await inside.drop(self._connection, build)
