@@ -36,15 +36,27 @@ class Registrar:
         trial = _Trial(connection, source, Deadline(timeout_s))
         try:
             version = await self._define(trial)
-            built_in = {each.mcp_name: each.origin for each in self._registry}
-            check_names(version.tools, built_in | dict(self._shelf.places(but=source.namespace)))
+            taken = self._registry.mcp_names() | dict(self._shelf.places(but=source.namespace))
+            check_names(version.tools, taken)
             trial.keep(version)
         finally:
             await trial.tidy()
         return version
 
+    def check(self, version: Version) -> None:
+        """Refuses what an earlier server took, and what has the name of a built-in tool now.
+
+        Raises:
+            ToolError: ALREADY_EXISTS, naming both places.
+        """
+        check_namespace(version.source.namespace, self._prefixes())
+        check_names(version.tools, self._registry.mcp_names())
+
+    def _prefixes(self) -> set[str]:
+        return {each.name.partition(".")[0] for each in self._registry}
+
     def _check_namespace(self, source: Source) -> None:
-        check_namespace(source.namespace, {each.name.partition(".")[0] for each in self._registry})
+        check_namespace(source.namespace, self._prefixes())
         for entry in self._shelf.entries():
             if entry.namespace == source.namespace and not self._shelf.may_replace(entry, source):
                 raise ToolError(
