@@ -51,8 +51,18 @@ class Shelf:
         yield from self._entries.values()
 
     def tools(self) -> list[CustomTool]:
-        """Every tool that can be seen here, in the order of its file."""
-        return [tool for each in self.entries() if each.version for tool in each.version.tools]
+        """Every tool that can be seen here, in the order of its file; none has another's name.
+
+        A file may come to the group after one of that name was registered here.
+        """
+        mine = {tool.mcp_name.lower() for e in self.own if e.version for tool in e.version.tools}
+        return [
+            tool
+            for each in self.entries()
+            if each.version
+            for tool in each.version.tools
+            if each.scope == self._scope or tool.mcp_name.lower() not in mine
+        ]
 
     def builds(self) -> set[str]:
         """What workers may be needed for."""

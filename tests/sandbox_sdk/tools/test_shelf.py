@@ -110,3 +110,14 @@ def test_a_version_changes_with_the_source_the_packages_and_what_the_file_says_o
     assert plain.id != version("text.f", text="2").id
     assert plain.id != described.id
     assert plain.build == described.build
+
+
+def test_no_two_tools_have_one_name_where_the_group_gets_a_file_later() -> None:
+    group = Shelf("group")
+    sandbox = Shelf("sandbox", below=group)
+    sandbox.put(version("text.a_b"))
+
+    group.put(version("text_a.b", "text_a.c"))
+
+    assert names(sandbox) == ["text_a.c", "text.a_b"]
+    assert names(group) == ["text_a.b", "text_a.c"]
