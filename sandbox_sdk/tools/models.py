@@ -6,6 +6,7 @@ the descriptions it gave once, pinned: they are listed until another version tak
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field
@@ -74,12 +75,14 @@ class Version(Value):
     tools: tuple[CustomTool, ...]
     warnings: tuple[str, ...] = ()
 
-    @property
+    # Both are made once, since a call needs one and a list all of the other; so no copies with
+    # other fields are made of a version.
+    @cached_property
     def build(self) -> str:
         """What a worker is started for: 32 hex digits over source and packages."""
         return build_of(self.source, self.environment)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits that change with the build and with every description and schema."""
         tools = [each.model_dump(mode="json") for each in self.tools]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -9,6 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from tool_plugins.errors import ErrorCode, ToolError
 
 from .models import Version
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Of all files of a sandbox, as they are written down. This host has them in memory, too."""
 
 _VERSIONS = TypeAdapter(tuple[Version, ...])
 
@@ -36,16 +40,27 @@ class Storage:
         """Writes it down, all or nothing.
 
         Raises:
-            ToolError: this host's disk did not take it.
+            ToolError: QUOTA_EXCEEDED, it is more than `MAX_BYTES`; INTERNAL, this host's disk did
+                not take it.
         """
+        data = _VERSIONS.dump_json(tuple(versions))
+        if len(data) > MAX_BYTES:
+            raise ToolError(
+                ErrorCode.QUOTA_EXCEEDED,
+                f"all custom tools of the sandbox would take {len(data)} bytes, sources and "
+                f"schemas together; {MAX_BYTES} fit",
+                hint="remove a file of tools first",
+            )
         file = self._file(sandbox_id)
         draft = file.with_suffix(".new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(_VERSIONS.dump_json(tuple(versions)))
+                stream.write(data)
             draft.replace(file)
         except OSError as exc:
+            with suppress(OSError):
+                draft.unlink()
             raise ToolError(
                 ErrorCode.INTERNAL, f"the server could not write the tools down: {exc.strerror}"
             ) from exc

@@ -47,3 +47,15 @@ def test_a_disk_that_does_not_take_it_is_an_error_and_the_old_file_stays(tmp_pat
         storage.save("sbx-1", [])
 
     assert storage.load("sbx-1") == (version("text.f"),)
+
+
+def test_all_files_of_a_sandbox_together_are_bounded(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    many = [version(f"text{n}.f", text="#" * 500_000) for n in range(17)]
+    storage.save("sbx-1", many[:16])
+
+    with pytest.raises(ToolError) as raised:
+        storage.save("sbx-1", many)
+
+    assert raised.value.code == "QUOTA_EXCEEDED"
+    assert len(storage.load("sbx-1")) == 16
