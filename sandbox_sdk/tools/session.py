@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from container_runtime.connection import Connection, ConnectionLost
+from sandbox_sdk.tasks import finish
 from tool_plugins.contract import ToolFailure
 from tool_plugins.errors import ErrorCode, ToolError
 from tool_plugins.registry import ToolRegistry
@@ -54,7 +55,12 @@ class ToolSession:
             logger.error("the custom tools of sandbox %s are lost: %s", self.sandbox_id, exc)
             return
         for version in versions:
-            self.shelf.put(version)
+            try:
+                self._registrar.check(version)
+            except ToolError as exc:
+                logger.error("tools of sandbox %s are lost: %s", self.sandbox_id, exc.message)
+            else:
+                self.shelf.put(version)
 
     async def register(
         self, connection: Connection, source: Source, timeout_s: float
@@ -68,20 +74,20 @@ class ToolSession:
             self._check_room(source)
             try:
                 version = await self._registrar.admit(connection, source, timeout_s)
-                await self._save({source.namespace: version})
+                self._installed.add(version.build)
+                before = self.shelf.get(source.namespace)
+                await self._keep(source.namespace, version)
+                if version.settings.process == "call":
+                    # It was described before that was known: the first call installs it anew.
+                    self._installed.discard(version.build)
+                    await self._drop(connection, version.build)
             except ToolError as exc:
                 if self.shelf.get(source.namespace) is not None:
                     self.shelf.fail(source, ToolFailure.model_validate(exc.as_dict()))
                 raise
-            before = self.shelf.put(version)
-            if version.settings.process == "file":
-                self._installed.add(version.build)
-            else:
-                # It was described before that was known: the first call installs it anew.
-                self._installed.discard(version.build)
-                await self._drop(connection, version.build)
-        self._notify()
-        return registered(version, changes(before, version))
+            finally:
+                await self._tidy(connection)
+        return registered(version, changes(before.version if before else None, version))
 
     def list(self, namespace: str | None = None) -> ListResult:
         """The files that can be seen here; one of them with the schemas of its tools.
@@ -104,10 +110,8 @@ class ToolSession:
         """
         async with self._changing:
             entry = self._own(namespace)
-            await self._save({namespace: None})
-            self.shelf.remove(namespace)
-        await self._tidy(connection)
-        self._notify()
+            await self._keep(namespace, None)
+            await self._tidy(connection)
         tools = entry.version.tools if entry.version else ()
         return RemoveResult(namespace=namespace, removed=[each.mcp_name for each in tools])
 
@@ -120,10 +124,13 @@ class ToolSession:
         await self._packages.keep(version)
         await inside.install(connection, version.source, version.environment, version.settings)
         self._installed.add(version.build)
-        await self._tidy(connection)
+        if not self._changing.locked():  # whoever holds it tidies
+            async with self._changing:
+                await self._tidy(connection, but=version.build)
 
-    async def _tidy(self, connection: Connection) -> None:
-        for build in self._installed - self.shelf.builds():
+    async def _tidy(self, connection: Connection, but: str = "") -> None:
+        """Drops what nobody can see any more; `but` is for a call that found it before."""
+        for build in self._installed - self.shelf.builds() - {but}:
             self._installed.discard(build)
             await self._drop(connection, build)
 
@@ -132,10 +139,19 @@ class ToolSession:
         with suppress(ToolError, TimeoutError, ConnectionLost):
             await inside.drop(connection, build)
 
-    async def _save(self, changed: dict[str, Version | None]) -> None:
-        kept = {e.namespace: e.version for e in self.shelf.own} | changed
+    async def _keep(self, namespace: str, version: Version | None) -> None:
+        """Writes down and shows what a namespace has now: both or neither, though cancelled."""
+        await finish(asyncio.create_task(self._change(namespace, version)))
+
+    async def _change(self, namespace: str, version: Version | None) -> None:
+        kept = {each.namespace: each.version for each in self.shelf.own} | {namespace: version}
         versions = [each for each in kept.values() if each is not None]
         await asyncio.to_thread(self._storage.save, self.sandbox_id, versions)
+        if version is None:
+            self.shelf.remove(namespace)
+        else:
+            self.shelf.put(version)
+        self._notify()
 
     def _check_room(self, source: Source) -> None:
         if self.shelf.get(source.namespace) is None and len(self.shelf.own) >= MAX_FILES:

@@ -1,0 +1,107 @@
+"""The custom tools of one sandbox, where a step is cancelled, late, or met by another one."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox_sdk import Sandbox, SandboxGroup
+from sandbox_sdk.actions import make_action
+from sandbox_sdk.tools.models import Version
+from sandbox_sdk.tools.packages import Packages
+from sandbox_sdk.tools.session import ToolSession
+from sandbox_sdk.tools.shelf import Shelf
+from sandbox_sdk.tools.storage import Storage
+from tests.fakes import FakeTools
+
+from .versions import version
+
+FIRST = '''
+import os
+def f() -> int:
+    """Says which process this is."""
+    return os.getpid()
+'''
+SECOND = 'def f() -> int:\n    """Answers."""\n    return 42\n'
+
+
+def runs(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
+
+
+@pytest.fixture
+async def sandbox(state_dir: Path) -> AsyncIterator[Sandbox]:
+    async with (
+        SandboxGroup(engine="in_process", state_dir=state_dir) as group,
+        await group.create_sandbox() as started,
+    ):
+        yield started
+
+
+async def test_what_is_written_down_is_shown_though_its_caller_is_gone(
+    sandbox: Sandbox, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on, save = threading.Event(), threading.Event(), Storage.save
+
+    def slowly(*given: object) -> None:
+        writing.set()
+        go_on.wait(10)
+        save(*given)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Storage, "save", slowly)
+    registering = asyncio.create_task(sandbox.add_tools(SECOND, namespace="text"))
+    await asyncio.to_thread(writing.wait, 10)
+    registering.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await registering
+
+    kept = Storage(state_dir / "tools").load(sandbox.id)
+    assert [each.source.namespace for each in kept] == ["text"]
+    assert await sandbox.tools.text.f() == 42
+
+
+async def test_processes_of_an_earlier_version_go_with_it(sandbox: Sandbox) -> None:
+    await sandbox.add_tools(FIRST, namespace="text")
+    process = await sandbox.tools.text.f()
+    assert runs(process)
+
+    await sandbox.add_tools(SECOND, namespace="text")
+
+    assert not runs(process)
+
+
+async def test_a_call_that_found_a_version_runs_it_though_another_took_its_place(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.add_tools(SECOND, namespace="text")
+    late = sandbox._planner.job(make_action("text.f", {}), None, None)
+    await sandbox.add_tools(FIRST, namespace="text")
+
+    async with sandbox.connected() as connection:
+        observation = await late.execute(connection)
+
+    assert observation.error is None
+    assert observation.data is not None
+    assert observation.data["result"] == 42
+
+
+async def test_of_what_an_earlier_server_took_nothing_hides_a_built_in_tool(
+    tmp_path: Path, tools: FakeTools
+) -> None:
+    storage = Storage(tmp_path)
+    kept: list[Version] = [version("test.echo"), version("text.f")]
+    storage.save("sbx-1", kept)
+
+    def none() -> Any:
+        return None
+
+    session = ToolSession(
+        "sbx-1", Shelf("sandbox"), storage, tools.registry(), Packages(none, none), none
+    )
+    await session.restore()
+
+    assert [each.namespace for each in session.shelf.own] == ["text"]
