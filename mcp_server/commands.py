@@ -167,7 +167,9 @@ async def _with_engine(arguments: argparse.Namespace, work: Callable[[Engine], A
 async def _files_of_tools(server: SandboxServer) -> list[FileSummary]:
     """Only a sandbox reads files of tools, so that takes a group that has started."""
     try:
-        return (await server.door.group()).custom_files()
+        group = await server.door.group()
+        await group.tools_ready()
+        return group.custom_files()
     finally:
         await server.door.close()
 

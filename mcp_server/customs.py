@@ -59,14 +59,19 @@ class CustomTools:
         async def find() -> Target:
             if not self._door.has_custom_tools:
                 raise unknown(params.name)
-            # Which tools the group's own files bring is known once it has started.
-            await self._door.group()
-            for tool in self._visible(ctx):
-                if tool.mcp_name == params.name:
-                    return Target(tool.name, tool.mcp_name, _render)
-            raise unknown(params.name)
+            group = await self._door.group()
+            if (tool := self._known(ctx, params.name)) is None:
+                # It may be one of the group's own files, which are read in the background.
+                await group.tools_ready()
+                tool = self._known(ctx, params.name)
+            if tool is None:
+                raise unknown(params.name)
+            return Target(tool.name, tool.mcp_name, _render)
 
         return await self._calls.run(ctx, params, find)
+
+    def _known(self, ctx: Context, name: str) -> CustomTool | None:
+        return next((each for each in self._visible(ctx) if each.mcp_name == name), None)
 
     def _visible(self, ctx: Context) -> list[CustomTool]:
         tools = self._door.custom_tools(principal_of(ctx))

@@ -103,7 +103,7 @@ class GroupDoor:
 
     async def _open(self) -> None:
         try:
-            await self._group.start_sandbox_group()
+            await self._group.start_sandbox_group(wait_for_tools=False)
         except SandboxError as error:
             logger.error("the sandbox group did not start: %s", error)
             raise
@@ -111,8 +111,6 @@ class GroupDoor:
             # Nobody may be waiting yet; without this line the operator would learn of it last.
             logger.exception("the sandbox group did not start")
             raise
-        if self.has_custom_tools:
-            self._tools_changed()
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

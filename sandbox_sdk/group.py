@@ -107,13 +107,14 @@ class SandboxGroup:
         from .egress.loading import parse_policy
         from .listing import compose
         from .search.configuration import configure_search
+        from .tools.packages import check_index
         from .tools.sources import parse_tools
 
         self.egress_policy = parse_policy(egress_policy, settings_environment())
         self._search = configure_search(web_search, settings_environment())
         self._browser = browser
         self._tools = parse_tools(tools)
-        self._package_index = package_index
+        self._package_index = check_index(package_index)
         self.registry = compose(
             registry,
             databases=self._databases.access,
@@ -151,8 +152,11 @@ class SandboxGroup:
         if getattr(self, "_started", None) is not None and self._ending is None:
             warnings.warn("a SandboxGroup was never ended", ResourceWarning, stacklevel=2)
 
-    async def start_sandbox_group(self) -> None:
+    async def start_sandbox_group(self, *, wait_for_tools: bool = True) -> None:
         """Reaches the engine, sees to the image, and adopts or removes what was left behind.
+
+        Files of custom tools are registered too, which takes minutes where they need packages.
+        `wait_for_tools=False` leaves that to the background: see `tools_ready`.
 
         Raises:
             EngineError: the engine cannot be reached.
@@ -188,7 +192,12 @@ class SandboxGroup:
                 adopt=members.adopt,
             )
             await recovery.run()
-            await self._start_tools(services, members)
+            # Should the start be broken off: no more sandboxes are made, and those there go.
+            opened.push_async_callback(services.tasks.drain, END_TIMEOUT_S)
+            opened.push_async_callback(services.tools.aclose)
+            self._start_tools(services, members)
+            if wait_for_tools:
+                await services.tools.ready()
             sweeper = asyncio.get_running_loop().create_task(self._sweep_forever())
             self._started = _Started(services, members, recovery, sweeper)
             self._opened = opened.pop_all()
@@ -280,6 +289,14 @@ class SandboxGroup:
 
         return summaries(self._live().services.tools.shelf.own, schemas=False)
 
+    async def tools_ready(self) -> None:
+        """Waits until each of the group's files of custom tools works, or has its error.
+
+        Raises:
+            SandboxError: there was no sandbox to read them in.
+        """
+        await self._live().services.tools.ready()
+
     def on_tools_changed(self, listener: Callable[[], None]) -> None:
         """`listener()` is called in the event loop whenever somebody's custom tools changed."""
         self._tool_listeners.append(listener)
@@ -299,20 +316,15 @@ class SandboxGroup:
         await started.members.flush()
         return await started.recovery.run()
 
-    async def _start_tools(self, services: Services, members: Members) -> None:
-        """Registers the group's files of custom tools. The workshop has no databases."""
+    def _start_tools(self, services: Services, members: Members) -> None:
+        """Begins to register the group's files of custom tools. The workshop has no databases."""
         from .databases.configuration import override
         from .tools.workshop import workshop
 
         none = dict.fromkeys((each.name for each in self._databases.access.databases), "none")
         nothing = override(self._databases.access, none)
         services.tools.subscribe(self._tools_changed)
-        try:
-            await services.tools.start(workshop(members, self.compute_resources, nothing))
-        except BaseException:
-            # The workshop is removed in the background, which takes the engine.
-            await services.tasks.drain(END_TIMEOUT_S)
-            raise
+        services.tools.start(workshop(members, self.compute_resources, nothing))
 
     def _tools_changed(self) -> None:
         for listener in self._tool_listeners:
@@ -341,6 +353,8 @@ class SandboxGroup:
             return
         started.sweeper.cancel()
         await asyncio.wait({started.sweeper})
+        # First, since it makes sandboxes.
+        await started.services.tools.aclose()
         async with self._opened:
             if self._ephemeral:
                 await started.members.end_all()

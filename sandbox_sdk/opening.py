@@ -65,7 +65,6 @@ async def open_services(
     custom = ToolBroker(
         tools, settings.state_dir, registry, engine, egress, package_index=package_index
     )
-    opened.push_async_callback(custom.aclose)
     # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
     state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
     state = await state_module.State.open(settings.state_url)

@@ -62,18 +62,27 @@ class ToolBroker:
         self._listeners: list[Callable[[], None]] = []
         self._workshop: Workshop | None = None
         self._environments: Environments | None = None
+        self._first: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    async def start(self, workshop: Workshop) -> None:
-        """Registers the group's files, and does so again whenever they change.
+    def start(self, workshop: Workshop) -> None:
+        """Begins to register the group's files, now and whenever they change.
 
         A file that does not work is logged and listed with its error; the others work.
         """
         self._workshop = workshop
-        if files := await asyncio.to_thread(self._watched.present):
-            await self._register(files)
         if not self._watched.empty:
+            self._first = asyncio.create_task(self._register_all(), name="register custom tools")
             self._watching = asyncio.create_task(self._watch(), name="watch custom tools")
+
+    async def ready(self) -> None:
+        """Waits until every file of the group was asked once what it is.
+
+        Raises:
+            SandboxError: there was no sandbox to ask them in.
+        """
+        if self._first is not None:
+            await asyncio.shield(self._first)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """`listener()` is called whenever a list of tools has changed."""
@@ -97,13 +106,25 @@ class ToolBroker:
             self._notify()
 
     async def aclose(self) -> None:
-        """Follows no file any more. Idempotent."""
-        task, self._watching = self._watching, None
-        if task is not None:
+        """Reads and follows no file any more. Idempotent."""
+        tasks = {each for each in (self._first, self._watching) if each is not None}
+        self._first = self._watching = None
+        for task in tasks:
             task.cancel()
-            await asyncio.wait([task])
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _register_all(self) -> None:
+        try:
+            await self._register(await asyncio.to_thread(self._watched.present))
+        except SandboxError as exc:
+            # Whoever waits for it is told; where nobody does, this line is all there is.
+            logger.error("custom tools were not registered: %s", exc)
+            raise
 
     async def _watch(self) -> None:
+        if self._first is not None:
+            await asyncio.wait({self._first})
         async for paths in self._watched.changes():
             present = [path for path in sorted(paths) if path.is_file()]
             self._forget(paths - set(present))

@@ -12,18 +12,18 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
 from container_runtime.connection import ConnectionLost
 from container_runtime.image.inputs import requirements as image_requirements
 from container_runtime.spec import Layout
-from tool_plugins.errors import ConfigurationError, SandboxError, ToolError
+from tool_plugins.errors import SandboxError, ToolError
 
 from .depot import Depot, NoRoom
 from .diagnosis import Attempt, explain, failure
 from .models import Environment
+from .packages import check_index
 from .requirements import names_of, parse_requirements, project
 from .workshop import Workshop
 
@@ -85,14 +85,10 @@ class Environments:
         index: str | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        if index is not None and not _is_url(index):
-            raise ConfigurationError(
-                "the package index is no URL of HTTP", hint="such as https://index.example/simple"
-            )
         self._engine = engine
         self._folder = folder
         self._workshop = workshop
-        self._index = index
+        self._index = check_index(index)
         self._max_bytes = max_bytes
         self._pinned = pinned()
 
@@ -231,8 +227,3 @@ def pinned() -> tuple[str, ...]:
     known = (line.partition("==") for line in image_requirements())
     versions: dict[str, str] = {canonicalize_name(name): version for name, _, version in known}
     return tuple(f"{name}=={versions[name]}" for name in PINNED)
-
-
-def _is_url(text: str) -> bool:
-    parts = urlsplit(text)
-    return parts.scheme in ("https", "http") and bool(parts.hostname) and text.isprintable()

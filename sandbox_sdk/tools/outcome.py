@@ -18,7 +18,8 @@ from .texts import is_shallow
 
 MAX_RESULT_CHARS = 1_100_000
 """As JSON. Inside, what has more than a megabyte becomes a file."""
-MAX_RESULT_DEPTH = 100
+MAX_RESULT_DEPTH = 200
+"""As many as a message from inside may have (`tool_plugins.worker.wire`)."""
 MAX_LOG_CHARS = 1_000_000
 MAX_COMPILED = 512
 SMALL_VALUES = 500

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from tool_plugins.errors import ErrorCode, ToolError
+from tool_plugins.errors import ConfigurationError, ErrorCode, ToolError
 
 from .models import Environment, Version
 
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
     from .environments import Environments
 
 INSTALL_AGAIN_S = 300.0
+
+
+def check_index(url: str | None) -> str | None:
+    """The URL of a package index, if it is one.
+
+    Raises:
+        ConfigurationError: it is no URL of HTTP.
+    """
+    parts = urlsplit(url or "")
+    if url is None or (parts.scheme in ("https", "http") and parts.hostname and url.isprintable()):
+        return url
+    raise ConfigurationError(
+        "the package index is no URL of HTTP", hint="such as https://index.example/simple"
+    )
 
 
 class Packages:

@@ -380,7 +380,7 @@ async def test_the_last_that_is_announced_of_a_start_is_what_can_be_listed(tmp_p
         CustomServers(tmp_path / "state", tools=[tmp_path]).group,
         lambda: listed.append(len(door.custom_tools(LOCAL))),
     )
-    await door.group()
+    await (await door.group()).tools_ready()
     assert listed[-1] == 1
     await door.close()
 

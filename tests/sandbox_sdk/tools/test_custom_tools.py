@@ -9,6 +9,7 @@ import pytest
 
 from sandbox_sdk import (
     Action,
+    ConfigurationError,
     ObservationEvent,
     OutputEvent,
     ProgressEvent,
@@ -329,6 +330,40 @@ async def test_files_of_a_group_are_tools_of_every_sandbox_and_are_followed(
         await changed.wait()
         with pytest.raises(UnknownToolError):
             await sandbox.execute("text.f")
+
+
+async def test_a_group_may_start_before_its_files_are_read(state_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "slow.py"
+    file.write_text(f"import time\ntime.sleep(1)\n{TEXT}")
+    group = SandboxGroup(engine="in_process", state_dir=state_dir, tools=[file])
+
+    await group.start_sandbox_group(wait_for_tools=False)
+    try:
+        async with await group.create_sandbox() as sandbox:
+            before = group.custom_tools()
+            assert (await sandbox.terminal.run("echo ready")).stdout == "ready\n"
+            await group.tools_ready()
+            assert before == []
+            assert await sandbox.tools.slow.count("banana") == 3
+    finally:
+        await group.end_group()
+
+
+@pytest.mark.docker
+async def test_a_group_that_ends_while_its_files_are_read_leaves_nothing(
+    docker_state_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "endless.py"
+    file.write_text("while True: pass\n")
+    group = SandboxGroup(state_dir=docker_state_dir, tools=[file])
+
+    await group.start_sandbox_group(wait_for_tools=False)
+    await group.end_group()  # the fixture finds what is left
+
+
+def test_what_is_no_package_index_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="no URL"):
+        SandboxGroup(package_index="index.example/simple")
 
 
 async def test_a_file_of_the_group_cannot_be_replaced_or_removed_from_a_sandbox(

@@ -188,7 +188,7 @@ def test_a_call_result_is_passed_on(data: dict[str, Any]) -> None:
         {"result": json.loads("1e999")},
         {"result": [{"a": json.loads("-1e999")}]},
         {"result": "x" * MAX_RESULT_CHARS},
-        {"result": json.loads("[" * 101 + "]" * 101)},
+        {"result": json.loads("[" * 201 + "]" * 201)},
         {"result": json.loads('{"a":' * 900 + "1" + "}" * 900)},
     ],
     ids=range(22),
