@@ -85,16 +85,19 @@ class _Binaries:
     def __init__(self, name: str) -> None:
         self.attachments: list[dict[str, str]] = []
         self.files: list[_File] = []
+        # What it raised: pydantic only tells the words of it.
+        self.refusal: ToolError | None = None
         self._name = name
         self._room = MAX_ATTACHMENTS_BYTES
 
     def add(self, value: Any) -> dict[str, Any]:
         """Keeps it as an attachment, or as a file if it is large; gives what stands for it."""
         if len(self.attachments) + len(self.files) >= MAX_BINARIES:
-            raise _invalid(
+            self.refusal = _invalid(
                 [Misfit("", f"it has more than {MAX_BINARIES} pieces of binary data")],
                 hint="write them to files of the workspace and return their paths",
             )
+            raise self.refusal
         data = value if type(value) is bytes else _bytes(value)
         mime_type, extension = _kind(data)
         if len(data) > min(self._room, MAX_ATTACHMENT_BYTES):
@@ -147,7 +150,7 @@ def _json(function: "Function", returned: Any, binaries: _Binaries) -> tuple[Any
     except ValidationError as exc:
         raise _invalid(misfits(exc)) from None
     except (PydanticSerializationError, RecursionError) as exc:
-        raise _invalid([_unfit(exc)]) from None
+        raise binaries.refusal or _invalid([_unfit(exc)]) from None
     except ValueError as exc:
         if not isinstance(exc, UnicodeDecodeError) and "Circular reference" not in str(exc):
             raise

@@ -338,3 +338,11 @@ def test_a_folder_that_cannot_be_had_is_told(tmp_path: Path):
     with pytest.raises(ToolError) as caught:
         answered(bytes, b"a" * 5_000_000, tmp_path)
     assert caught.value.code is ErrorCode.ALREADY_EXISTS
+
+
+def test_more_pieces_of_binary_data_than_anybody_looks_at_are_refused_in_our_words():
+    with pytest.raises(ToolError) as raised:
+        answered(list[bytes], [b"x"] * 101)
+
+    assert raised.value.code is ErrorCode.INVALID_RESULT
+    assert raised.value.message.endswith("it has more than 100 pieces of binary data")
