@@ -49,7 +49,6 @@ INSIDE_MAY_IMPORT = {
     "trafilatura",
     "uvicorn",
     "uvloop",
-    "watchfiles",
 }
 # Libraries that only the process of custom tools loads: the action server does without them.
 OF_CUSTOM_TOOLS = {"docstring_parser", "pydantic", "pydantic_core"}

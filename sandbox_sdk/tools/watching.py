@@ -1,14 +1,24 @@
-"""Follows the files of a group: what changes on disk is registered again."""
+"""Follows the files of a group: what changes on disk is registered again.
 
-from collections.abc import AsyncIterator, Sequence
+It looks twice a second and compares, since the kernel tells of the folders it was asked about and
+no more: not of a file behind a link, of one on another machine, nor of a folder that comes back.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-
-from watchfiles import awatch
 
 from .sources import files_in
 
-GATHER_MS = 200
+POLL_S = 0.5
+GATHER_S = 0.2
 """Editors write a file in several steps: changes within this time are one."""
+
+MAX_GATHERED = 10
+"""A file that is written to all the time is read nevertheless."""
+
+Seen = dict[Path, tuple[int, ...]]
 
 
 class Watched:
@@ -17,6 +27,7 @@ class Watched:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._folders = [path for path in paths if path.is_dir()]
         self._files = [path for path in paths if not path.is_dir()]
+        self._seen: Seen = {}
 
     @property
     def empty(self) -> bool:
@@ -24,22 +35,41 @@ class Watched:
         return not self._folders and not self._files
 
     def present(self) -> list[Path]:
-        """The files that are there now, in a stable order."""
-        found = [path for path in self._files if path.is_file()]
-        return found + [path for folder in self._folders for path in files_in(folder)]
+        """The files that are there now, in a stable order. `changes` tells what changes since."""
+        self._seen = self._look()
+        return list(self._seen)
 
     async def changes(self) -> AsyncIterator[set[Path]]:
-        """Sets of paths that changed, came or went, while the iterator is open."""
-        # Folders, not files: editors put another file in a file's place.
-        folders = {*self._folders, *(path.parent for path in self._files)}
-        watching = awatch(*sorted(folders), recursive=False, step=GATHER_MS, debounce=4 * GATHER_MS)
-        async for batch in watching:
-            touched = {Path(path) for _change, path in batch}
-            mine = {path for path in touched if self._is_mine(path)}
-            if mine:
-                yield mine
+        """Sets of paths that changed, came or went; without end."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            found = await asyncio.to_thread(self._look)
+            if found == self._seen:
+                continue
+            for _ in range(MAX_GATHERED):
+                await asyncio.sleep(GATHER_S)
+                before, found = found, await asyncio.to_thread(self._look)
+                if found == before:
+                    break
+            paths = self._seen.keys() | found.keys()
+            changed = {path for path in paths if self._seen.get(path) != found.get(path)}
+            self._seen = found
+            if changed:
+                yield changed
 
-    def _is_mine(self, path: Path) -> bool:
-        if path in self._files:
-            return True
-        return path.parent in self._folders and path.suffix == ".py" and path.name[0] not in "._"
+    def _look(self) -> Seen:
+        return {path: state for path in self._paths() if (state := _state(path))}
+
+    def _paths(self) -> Iterator[Path]:
+        yield from (path for path in self._files if path.is_file())
+        for folder in self._folders:
+            yield from files_in(folder)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What is another once a file, or what a link leads to, has changed; () if it is gone."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
