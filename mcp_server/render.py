@@ -153,7 +153,9 @@ def text_of(data: dict[str, Any]) -> str:
             long.append("\n".join((f"{name}:", *(_line(item) for item in value))))
         else:
             short.append(f"{name}: {_line(value)}")
-    return "\n".join((*short, *long)) or "done"
+    # An empty list is an answer where there is no other.
+    nothing = [f"{name}: none" for name, value in data.items() if value == []]
+    return "\n".join((*short, *long) or nothing) or "done"
 
 
 def _has_lines(value: Any) -> bool:

@@ -50,7 +50,8 @@ async def manage(session: ToolSession, connection: Connection, action: Action) -
     else:
         source = await _source(connection, args)
         result = await session.register(connection, source, args["timeout_s"])
-    return result.model_dump(mode="json")
+    # Without what it does not say: a list has no schemas.
+    return result.model_dump(mode="json", exclude_none=True)
 
 
 async def _source(connection: Connection, args: dict[str, Any]) -> Source:

@@ -39,6 +39,8 @@ def test_text_has_short_values_first_and_leaves_out_what_says_nothing() -> None:
 
 def test_text_of_nothing_still_says_something() -> None:
     assert text_of({}) == "done"
+    assert text_of({"files": [], "error": None}) == "files: none"
+    assert text_of({"files": [], "total": 0}) == "total: 0"
 
 
 @pytest.mark.parametrize(
