@@ -22,7 +22,10 @@ def check_index(url: str | None) -> str | None:
     Raises:
         ConfigurationError: it is no URL of HTTP.
     """
-    parts = urlsplit(url or "")
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:  # its host is no address
+        parts = urlsplit("")
     if url is None or (parts.scheme in ("https", "http") and parts.hostname and url.isprintable()):
         return url
     raise ConfigurationError(

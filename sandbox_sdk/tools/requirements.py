@@ -61,12 +61,19 @@ def _normal(line: str) -> str:
     name = canonicalize_name(found.name)
     if found.url is None:
         return f"{name}{extras}{found.specifier}{marker}"
-    parts = urlsplit(found.url)
-    if parts.scheme not in ("https", "http") or not parts.path.endswith(".whl"):
+    if not _is_wheel(found.url):
         raise _refusal(
             f"the dependency {shown!r} is not a wheel", hint="its URL has to end with .whl"
         )
     return f"{name}{extras} @ {found.url}{marker}"
+
+
+def _is_wheel(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its host is no address
+        return False
+    return parts.scheme in ("https", "http") and parts.path.endswith(".whl")
 
 
 def _refusal(message: str, *, hint: str = "") -> ToolError:

@@ -335,7 +335,9 @@ async def test_engine_that_shares_no_folder_has_no_packages(
         await distant.ensure(["cow"], index.policy, timeout_s=TIMEOUT_S)
 
 
-@pytest.mark.parametrize("url", ["index.example", "file:///srv/simple", "https://", "https://a\nb"])
+@pytest.mark.parametrize(
+    "url", ["index.example", "file:///srv/simple", "https://", "https://a\nb", "https://["]
+)
 def test_index_that_is_no_url_is_refused(url: str, state_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no URL of HTTP"):
         Environments(InProcessEngine(state_dir=state_dir), tmp_path, None, index=url)  # type: ignore[arg-type]

@@ -51,6 +51,7 @@ def test_markers_and_urls_of_wheels_are_kept() -> None:
         "cow; extra == '--no-index --find-links /'",
         "cow @ https://files.example/${SECRET}/cow-1.0-py3-none-any.whl",
         "cow @ file:///workspace/cow-1.0-py3-none-any.whl",
+        "cow @ https://[/cow-1.0-py3-none-any.whl",
         "cow @ git+https://git.example/cow",
         "cow @ https://files.example/cow-1.0.tar.gz",
         "cow>=1 # comment",
