@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,16 @@ from container_runtime.connection import Connection, ConnectionLost
 from container_runtime.engine import Engine
 from tool_plugins.contract import ToolFailure
 from tool_plugins.errors import ErrorCode, SandboxError, ToolError
+from tool_plugins.invisible import one_line
 from tool_plugins.registry import ToolRegistry
 
 from .models import Source
+from .names import MAX_SHOWN_CHARS
 from .packages import Packages
 from .registrar import Registrar
 from .session import ToolSession
 from .shelf import Shelf
-from .sources import read_source
+from .sources import origin_of, read_source
 from .storage import Storage
 from .watching import Watched
 from .workshop import Workshop
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 DEFINE_TIMEOUT_S = 300.0
 """For one file of the group, its packages included."""
+RETRY_S = 30.0
 
 
 class ToolBroker:
@@ -120,29 +123,40 @@ class ToolBroker:
         except SandboxError as exc:
             # Whoever waits for it is told; where nobody does, this line is all there is.
             logger.error("custom tools were not registered: %s", exc)
+            self._watched.forget()
             raise
 
     async def _watch(self) -> None:
         if self._first is not None:
             await asyncio.wait({self._first})
         async for paths in self._watched.changes():
-            present = [path for path in sorted(paths) if path.is_file()]
-            self._forget(paths - set(present))
             try:
-                await self._register(present)
-            except SandboxError as exc:
-                logger.error("custom tools were not registered again: %s", exc)
+                await self._follow(paths)
+            except Exception:
+                # Whatever it was, files that change later are followed, too.
+                logger.exception("custom tools were not registered again")
+                self._watched.forget()
+                await asyncio.sleep(RETRY_S)
 
-    def _forget(self, paths: Iterable[Path]) -> None:
-        gone = {str(path) for path in paths}
-        for entry in self.shelf.own:
-            if entry.origin in gone:
-                self.shelf.remove(entry.namespace)
-                self._notify()
+    async def _follow(self, paths: Collection[Path]) -> None:
+        there = await asyncio.to_thread(self._watched.there)
+        origins = {origin_of(path) for path in there}
+        gone = [each.namespace for each in self.shelf.own if each.origin not in origins]
+        for namespace in gone:
+            self.shelf.remove(namespace)
+            self._notify()
+        # Their names are free now: another folder may have a file that was refused for one.
+        await self._register([path for path in there if path in paths or path.stem in gone])
 
     async def _register(self, paths: Sequence[Path]) -> None:
         """Asks each file what it is, in a sandbox that is thrown away afterwards."""
-        sources = deque(await asyncio.to_thread(self._sources, paths))
+        sources: deque[Source] = deque()
+        for path in paths:
+            try:
+                sources.append(await asyncio.to_thread(read_source, path))
+            except ToolError as exc:
+                name = one_line(path.stem, MAX_SHOWN_CHARS) or "?"
+                self._fail(Source(namespace=name, text="", origin=origin_of(path)), exc)
         assert self._workshop is not None, "start gives it"
         while sources:
             async with self._workshop(None) as sandbox, sandbox.connected() as connection:
@@ -162,15 +176,6 @@ class ToolBroker:
             self._fail(source, error)
             return False
         return True
-
-    def _sources(self, paths: Sequence[Path]) -> list[Source]:
-        found: list[Source] = []
-        for path in paths:
-            try:
-                found.append(read_source(path))
-            except ToolError as exc:
-                self._fail(Source(namespace=path.stem, text="", origin=str(path)), exc)
-        return found
 
     def _fail(self, source: Source, error: ToolError) -> None:
         logger.error("%s: %s: %s", source.origin, error.code, error.message)

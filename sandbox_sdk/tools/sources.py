@@ -99,7 +99,12 @@ def read_source(path: Path) -> Source:
             f"{namespace}.py:{line}: is not UTF-8",
             hint="save the file as UTF-8",
         ) from None
-    return source_of(namespace, text, str(path))
+    return source_of(namespace, text, origin_of(path))
+
+
+def origin_of(path: Path) -> str:
+    """How the origin of a file is told: its path, without what nothing shows."""
+    return one_line(str(path), MAX_ORIGIN_CHARS)
 
 
 def source_of(namespace: str, text: str, origin: str) -> Source:

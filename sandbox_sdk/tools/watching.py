@@ -39,6 +39,14 @@ class Watched:
         self._seen = self._look()
         return list(self._seen)
 
+    def there(self) -> list[Path]:
+        """The same, without a word to `changes`."""
+        return list(self._look())
+
+    def forget(self) -> None:
+        """Lets `changes` tell of every file again."""
+        self._seen = {}
+
     async def changes(self) -> AsyncIterator[set[Path]]:
         """Sets of paths that changed, came or went; without end."""
         while True:
