@@ -345,7 +345,8 @@ class Lifecycle:
                 await self._services.engine.remove(self.record.id)
                 await self._services.databases.drop(self.record.id)
                 await self._services.egress.drop(self.record.id)
-            await self._services.tools.drop(self.tools)
+            await self._services.tools.drop(self.record.id)
+            self.tools.ended()
             at = self._services.clock.wall()
             await self._services.state.mark_removed(self.record.id, at=at)
         except SandboxError as exc:

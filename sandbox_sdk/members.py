@@ -169,7 +169,7 @@ class Members:
         """Leaves the ready sandboxes to the next server, and ends those that never were."""
         await self.flush()
         for life in list(self._lives.values()):
-            if life.state is SandboxState.READY:
+            if life.state is SandboxState.READY and life.record.adoptable:
                 await life.detach()
             elif not life.removed:
                 await life.end()
@@ -193,7 +193,8 @@ class Members:
             server_id=self._services.server_id,
             resources=resources,
             created_at=now,
-            adoptable=self._adoptable,
+            # Nobody would end that of a workshop: who made it is gone with its server.
+            adoptable=self._adoptable and principal is not WORKSHOP,
             idle_timeout_s=idle,
             max_lifetime_s=self._limits.max_lifetime_s,
             lease_expires_at=now + min(ends) if ends else None,

@@ -153,6 +153,7 @@ class Recovery:
             await self._services.engine.remove(name)
             await self._services.databases.drop(name)
             await self._services.egress.drop(name)
+            await self._services.tools.drop(name)
         except SandboxError as exc:
             logger.warning("sandbox %s cannot be removed now: %s", name, exc)
             found.left.append(name)

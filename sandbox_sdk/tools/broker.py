@@ -102,11 +102,9 @@ class ToolBroker:
             self._notify,
         )
 
-    async def drop(self, session: ToolSession) -> None:
+    async def drop(self, sandbox_id: str) -> None:
         """Forgets a sandbox that is gone. Idempotent."""
-        await asyncio.to_thread(self._storage.drop, session.sandbox_id)
-        if session.shelf.own:
-            self._notify()
+        await asyncio.to_thread(self._storage.drop, sandbox_id)
 
     async def aclose(self) -> None:
         """Reads and follows no file any more. Idempotent."""

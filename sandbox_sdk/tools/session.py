@@ -62,6 +62,11 @@ class ToolSession:
             else:
                 self.shelf.put(version)
 
+    def ended(self) -> None:
+        """Its sandbox is gone, and with it what only this one had."""
+        if self.shelf.own:
+            self._notify()
+
     async def register(
         self, connection: Connection, source: Source, timeout_s: float
     ) -> RegisterResult:

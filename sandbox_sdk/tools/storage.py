@@ -67,7 +67,9 @@ class Storage:
 
     def drop(self, sandbox_id: str) -> None:
         """Removes what is kept of a sandbox. Idempotent."""
-        self._file(sandbox_id).unlink(missing_ok=True)
+        file = self._file(sandbox_id)
+        for each in (file, file.with_suffix(".new")):
+            each.unlink(missing_ok=True)
 
     def _file(self, sandbox_id: str) -> Path:
         return self._folder / f"{sandbox_id}.json"

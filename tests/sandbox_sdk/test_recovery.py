@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from container_runtime.engine import load_engine
-from container_runtime.spec import ContainerSpec
+from container_runtime.spec import ComputeResources, ContainerSpec
 from sandbox_sdk import (
     GoneCause,
     SandboxGoneError,
@@ -21,6 +21,7 @@ from sandbox_sdk import (
 )
 from sandbox_sdk.services import INSTALLATION_LABEL
 from sandbox_sdk.state import State
+from sandbox_sdk.tools.workshop import WORKSHOP
 from tests.fakes import FakeClock, WrappedEngine
 from tests.sandbox_sdk.conftest import MakeGroup
 from tests.sandbox_sdk.crash import POINTS
@@ -101,6 +102,27 @@ async def test_a_durable_sandbox_waits_for_a_group_of_its_name_until_its_lease_r
         with pytest.raises(SandboxGoneError) as raised:
             await group.get_sandbox(sandbox_id)
         assert raised.value.cause is GoneCause.IDLE
+
+
+async def test_what_was_registered_in_a_sandbox_that_died_goes_with_it(state_dir: Path) -> None:
+    dead = await crash("in_process", state_dir, "ready")
+    (state_dir / "tools").mkdir()
+    (state_dir / "tools" / f"{dead}.json").write_text("[]")
+
+    async with SandboxGroup(engine="in_process", state_dir=state_dir):
+        assert list((state_dir / "tools").iterdir()) == []
+
+
+async def test_a_workshop_is_left_to_no_other_server(
+    make_group: MakeGroup, state_dir: Path
+) -> None:
+    async with make_group(ephemeral=False) as group:
+        mine = await group.create_sandbox()
+        await mine.start()
+        members, resources = group._live().members, ComputeResources()
+        await (await members.create(None, principal=WORKSHOP, resources=resources)).start()
+
+    assert await rows_left(state_dir) == [mine.id]
 
 
 async def test_the_sandboxes_of_a_server_that_lives_are_left_alone(make_group: MakeGroup) -> None:
