@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from sandbox_sdk import SandboxGroup
 
-from . import actions, databases, egress, imports, lifecycle, load, mcp_call, memory
+from . import actions, databases, egress, imports, lifecycle, load, mcp_call, memory, tools
 from .budget import Row, table
 
 Group = Callable[[SandboxGroup], Awaitable[list[Row]]]
@@ -23,6 +23,7 @@ GROUPS: dict[str, Group] = {
     "memory": memory.rows,
     "databases": databases.rows,
     "egress": egress.rows,
+    "tools": tools.rows,
 }
 NOT_YET = "Not measured: claiming a warm sandbox, because there is no warm pool yet."
 

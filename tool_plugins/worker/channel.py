@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NoReturn, TypeVar
 
-from .wire import MAX_DESCRIPTORS, RECEIVE_BYTES, Frames
+from .wire import MAX_ASKS, MAX_DESCRIPTORS, RECEIVE_BYTES, Frames
 
 WATCHER_STACK_BYTES = 256 * 1024
 # Above what a program that closes "all" descriptors, or opens its own, usually means.
@@ -29,7 +29,8 @@ Found = TypeVar("Found")
 class Channel:
     """The way to the server. Its end is the end of this process and its process group.
 
-    A process forked from this one has none.
+    `asking` is held by each who asks: there is room for so many. A process forked from this one has
+    no channel.
     """
 
     def __init__(self, fd: int) -> None:
@@ -45,6 +46,7 @@ class Channel:
         self._numbers = count()
         self._news = threading.Condition()
         self._read_by_someone = False
+        self.asking = threading.BoundedSemaphore(MAX_ASKS)
         self.forked = False
         os.register_at_fork(after_in_child=self._leave)
 

@@ -24,7 +24,6 @@ from tool_plugins.errors import ErrorCode, ToolError
 from .channel import Channel, end_group
 from .printing import Printing
 from .wire import (
-    MAX_ASKS,
     MAX_BODY_BYTES,
     MAX_EVENT_BYTES,
     MAX_TRACE_CHARS,
@@ -62,7 +61,7 @@ class Call:
         self._number = number
         self._lock = threading.Lock()
         self._over = False
-        self._asking = threading.BoundedSemaphore(MAX_ASKS)
+        self._asked = False
 
     def emit(self, event: dict[str, Any]) -> None:
         """Tells the caller something meanwhile, from any thread. After the call it is lost.
@@ -82,7 +81,8 @@ class Call:
             ValueError: the request is larger than `MAX_EVENT_BYTES`.
             RuntimeError: the call is over, so nobody answers.
         """
-        with self._asking:
+        self._asked = True
+        with self._channel.asking:
             number = self._channel.open_ask()
             try:
                 if not self._send({"ask": number, "request": request}):
@@ -100,7 +100,8 @@ class Call:
         """Ends it: what threads it left behind still say concerns nobody."""
         with self._lock:
             self._over = True
-        self._channel.wake()
+        if self._asked:
+            self._channel.wake()
 
     def _send(self, fields: dict[str, Any]) -> bool:
         """Whether it was sent: not once the call is over, nor out of a forked process."""
@@ -197,6 +198,9 @@ def confine(memory_mb: int | None, mark: int) -> None:
 
 def release_memory() -> None:
     """Gives memory back that a call took and no longer needs, if it is much."""
+    # This costs a tenth of reading how much it is now, and most processes never have that much.
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 <= RELEASE_ABOVE_BYTES:
+        return
     with open("/proc/self/statm", "rb") as statm:
         pages = int(statm.read().split()[1])
     if pages * resource.getpagesize() > RELEASE_ABOVE_BYTES:
@@ -205,25 +209,23 @@ def release_memory() -> None:
 
 
 class Place:
-    """Where every call begins, whatever the one before left: folder, output, deadline."""
+    """Where every call begins, whatever the one before left: folder and output."""
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self._folder = setup["folder"]
         self._printing = Printing(_libc) if setup["capture"] else None
 
-    def begin(self, timeout_s: float) -> None:
-        """Before a call."""
-        signal.setitimer(signal.ITIMER_REAL, timeout_s + OVERDUE_S)
+    def flush(self) -> None:
+        """Hands over what was printed."""
+        if self._printing is not None:
+            self._printing.flush()
+
+    def restore(self) -> None:
+        """Makes it ready for the next call."""
         with suppress(OSError):
             os.chdir(self._folder)
         if self._printing is not None:
             self._printing.restore()
-
-    def end(self) -> None:
-        """After a call, before it is answered."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if self._printing is not None:
-            self._printing.flush()
 
 
 def main(fd: int) -> NoReturn:
@@ -238,6 +240,9 @@ def main(fd: int) -> NoReturn:
     program = Program(setup["program"], setup["memory_mb"])
     while True:
         _serve(channel, program, place)
+        # Now nobody waits for it.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        place.restore()
         release_memory()
 
 
@@ -245,7 +250,7 @@ def _serve(channel: Channel, program: Program, place: Place) -> None:
     # A function of its own: nothing of a call outlives it.
     fields, descriptors = channel.receive()
     call = Call(channel, fields["id"], fields["timeout_s"], descriptors)
-    place.begin(fields["timeout_s"])
+    signal.setitimer(signal.ITIMER_REAL, fields["timeout_s"] + OVERDUE_S)
     answer = {"id": fields["id"], **program.answer(fields, call)}
     if channel.forked:
         os._exit(0)
@@ -255,7 +260,7 @@ def _serve(channel: Channel, program: Program, place: Place) -> None:
         with suppress(OSError):
             os.close(descriptor)
     packed = program.pack(answer)
-    place.end()
+    place.flush()
     call.finish()
     channel.send(packed)
     if answer.get("spent"):

@@ -63,8 +63,10 @@ class WorkerPool:
         self._counters = host.service(HostCounters)
         self._room = asyncio.Semaphore(size)
         self._workers: set[Worker] = set()
-        # The one used last comes last, and is used next: the others may become idle.
-        self._free: dict[Worker, asyncio.TimerHandle] = {}
+        # Since when they wait. The one used last comes last, and is used next: the others may
+        # become idle.
+        self._free: dict[Worker, float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
         self.closed = False
 
     @property
@@ -128,6 +130,8 @@ class WorkerPool:
         """Ends every process at once. No call is taken any more."""
         self.closed = True
         await self.reset()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
 
     async def _do(
         self,
@@ -177,13 +181,25 @@ class WorkerPool:
         """Takes a worker back after its call, if it can do another one."""
         if worker.usable:
             loop = asyncio.get_running_loop()
-            idle = loop.call_later(self._idle_s, worker.end, "ended because it was idle")
-            self._free[worker] = idle
+            self._free[worker] = loop.time()
+            # One timer for all, and none for each call.
+            if self._sweeper is None:
+                self._sweeper = loop.call_later(self._idle_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Ends those that wait for too long; they wait in the order in which they began to."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        for worker, since in list(self._free.items()):
+            if since + self._idle_s > loop.time():
+                self._sweeper = loop.call_at(since + self._idle_s, self._sweep)
+                break
+            del self._free[worker]
+            worker.end("ended because it was idle")
 
     def _waiting(self) -> Worker | None:
         while self._free:
-            worker, timer = self._free.popitem()
-            timer.cancel()
+            worker, _ = self._free.popitem()
             if worker.usable:
                 return worker
         return None
@@ -197,6 +213,4 @@ class WorkerPool:
 
     def _forget(self, worker: Worker) -> None:
         self._workers.discard(worker)
-        timer = self._free.pop(worker, None)
-        if timer is not None:
-            timer.cancel()
+        self._free.pop(worker, None)

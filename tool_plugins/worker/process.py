@@ -185,10 +185,12 @@ class Worker:
         """
         self._number += 1
         message = pack({"id": self._number, **request, "descriptors": len(descriptors)})
-        self._before = self._counters.read()
-        self._listen(ears.on_output)
+        if self._capture is not None:
+            self._capture.sink = ears.on_output
         self._busy = True
         self._send(message, descriptors)
+        # While the worker begins: reading them takes a while.
+        self._before = self._counters.read()
         try:
             while True:
                 answer = await self._next()
@@ -199,18 +201,14 @@ class Worker:
                 else:
                     break
         finally:
-            self._listen(None)
+            if self._capture is not None:
+                self._capture.drain()
+                self._capture.sink = None
         self._busy = False
         self._asks.clear()
         if self._messages or self._frames.partial:
             self.end("ended because it said more than it was asked")
         return answer
-
-    def _listen(self, sink: Output | None) -> None:
-        if self._capture is not None:
-            # To whoever listened so far.
-            self._capture.drain()
-            self._capture.sink = sink
 
     def _asked(self, message: dict[str, Any], on_ask: OnAsk | None) -> None:
         number, request = message["ask"], message.get("request")
@@ -322,9 +320,8 @@ class Worker:
     def _flush(self) -> None:
         while self._unsent:
             left, descriptors = self._unsent[0]
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
             try:
-                sent = self._socket.sendmsg([left], [rights] if descriptors else [])
+                sent = self._send_some(left, descriptors)
             except BlockingIOError:
                 self._loop.add_writer(self._fd, self._flush)
                 return
@@ -337,6 +334,12 @@ class Worker:
             else:
                 self._unsent[0] = (left[sent:], ())
         self._loop.remove_writer(self._fd)
+
+    def _send_some(self, data: memoryview, descriptors: Sequence[int]) -> int:
+        if not descriptors:
+            return self._socket.send(data)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        return self._socket.sendmsg([data], [rights])
 
 
 def _heard(message: dict[str, Any], on_event: Event | None) -> None:

@@ -46,6 +46,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+_read = json.JSONDecoder(parse_constant=_refuse).decode
+
+
 # Made once, and before a worker runs code that might change what it finds in `json`.
 _parse = json.JSONDecoder(parse_constant=_refuse).decode
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -158,6 +161,11 @@ class Frames:
         Raises:
             WireError: one is too large or not a message.
         """
+        if not self._buffer and len(data) > HEADER.size:
+            (length,) = HEADER.unpack_from(data)
+            # Most often it is one message and nothing else.
+            if length == len(data) - HEADER.size:
+                return [self._parse(data[HEADER.size :])]
         self._buffer += data
         found: list[dict[str, Any]] = []
         start = 0
