@@ -1,6 +1,8 @@
 """The packages that custom tools declare, as one sandbox, or the group, may install them."""
 
+import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from .environments import Environments
 
 INSTALL_AGAIN_S = 300.0
+RENEW_S = 3600.0
+"""Asked for so often, packages in use never look as if nobody needed them (`depot.DAY_S`)."""
 
 
 def check_index(url: str | None) -> str | None:
@@ -43,6 +47,7 @@ class Packages:
     ) -> None:
         self._environments = environments
         self._policy = policy
+        self._kept: dict[str, float] = {}
 
     async def install(self, requirements: tuple[str, ...], timeout_s: float) -> Environment:
         """A folder with the packages.
@@ -58,10 +63,14 @@ class Packages:
         Raises:
             ToolError: DEPENDENCY_ERROR, they are gone and cannot be had again.
         """
-        if version.environment is None or await self._environments().renew(version.environment):
+        environment, now = version.environment, asyncio.get_running_loop().time()
+        if environment is None or now < self._kept.get(environment.key, -inf) + RENEW_S:
+            return
+        if await self._environments().renew(environment):
+            self._kept[environment.key] = now
             return
         again = await self.install(version.dependencies, INSTALL_AGAIN_S)
-        if again != version.environment:
+        if again != environment:
             raise ToolError(
                 ErrorCode.DEPENDENCY_ERROR,
                 f"the packages of {version.source.namespace}.py are gone, and the sandbox may "

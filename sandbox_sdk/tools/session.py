@@ -124,9 +124,10 @@ class ToolSession:
         self, connection: Connection, version: Version, *, again: bool = False
     ) -> None:
         """Sees to it that a build is inside, and that those nobody can see any more go."""
+        # Also of a build that is there: its next process imports them anew.
+        await self._packages.keep(version)
         if version.build in self._installed and not again:
             return
-        await self._packages.keep(version)
         await inside.install(connection, version.source, version.environment, version.settings)
         self._installed.add(version.build)
         if not self._changing.locked():  # whoever holds it tidies

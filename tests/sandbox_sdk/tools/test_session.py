@@ -10,7 +10,8 @@ import pytest
 
 from sandbox_sdk import Sandbox, SandboxGroup
 from sandbox_sdk.actions import make_action
-from sandbox_sdk.tools.models import Version
+from sandbox_sdk.tools import packages
+from sandbox_sdk.tools.models import Environment, Version
 from sandbox_sdk.tools.packages import Packages
 from sandbox_sdk.tools.session import ToolSession
 from sandbox_sdk.tools.shelf import Shelf
@@ -105,3 +106,26 @@ async def test_of_what_an_earlier_server_took_nothing_hides_a_built_in_tool(
     await session.restore()
 
     assert [each.namespace for each in session.shelf.own] == ["text"]
+
+
+async def test_packages_of_a_build_that_is_inside_are_asked_for_again_after_a_while(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Environments:
+        async def renew(self, environment: Environment) -> bool:
+            asked.append(environment.key)
+            return True
+
+    session: Any = sandbox._life.tools
+    session._packages = Packages(Environments, lambda: None)  # type: ignore[arg-type]
+    found = version("text.f", text=SECOND, environment=Environment(key="k", path="/nowhere"))
+    async with sandbox.connected() as connection:
+        await session.ensure(connection, found)
+        await session.ensure(connection, found)
+        assert asked == ["k"]
+
+        monkeypatch.setattr(packages, "RENEW_S", 0.0)
+        await session.ensure(connection, found)
+    assert asked == ["k", "k"]
