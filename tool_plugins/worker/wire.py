@@ -46,9 +46,6 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-_read = json.JSONDecoder(parse_constant=_refuse).decode
-
-
 # Made once, and before a worker runs code that might change what it finds in `json`.
 _parse = json.JSONDecoder(parse_constant=_refuse).decode
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
