@@ -121,14 +121,14 @@ class Builds:
             if build.dropped and not build.running:
                 self._close(build)
 
-    async def drop(self, id: str) -> None:
-        """Takes no more calls for it; it goes with the last one that runs."""
+    def drop(self, id: str) -> None:
+        """Takes no more calls for it; its processes end with the last one that runs."""
         build = self._builds.get(id)
         if build is None:
             return
         build.dropped = True
         if not build.running:
-            await asyncio.shield(self._close(build))
+            self._close(build)
 
     async def aclose(self) -> None:
         """Ends every process."""
@@ -136,12 +136,11 @@ class Builds:
         await asyncio.gather(*(pool.aclose() for pool in [*pools, self.spares]))
         await asyncio.gather(*self._closing)
 
-    def _close(self, build: Build) -> "asyncio.Task[None]":
+    def _close(self, build: Build) -> None:
         self._builds.pop(build.id, None)
         task = asyncio.get_running_loop().create_task(build.pool.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-        return task
 
     def _make_room(self, size: int) -> None:
         unused = [build for build in self._builds.values() if not build.running]

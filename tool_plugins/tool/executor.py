@@ -116,7 +116,7 @@ async def answer(
 
 async def drop(context: ToolContext, *, build: str) -> dict[str, Any]:
     """Forgets a build; calls that run finish."""
-    await context.host.service(Builds).drop(build)
+    context.host.service(Builds).drop(build)
     return {}
 
 
