@@ -1,5 +1,6 @@
 """What tool.register, tool.list and tool.remove do, and what add_tools takes."""
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,15 @@ async def _source(connection: Connection, args: dict[str, Any]) -> Source:
     if args["source"] is not None:
         return source_of(args["namespace"], args["source"], ORIGIN)
     data = bytearray()
-    async for piece in connection.download(args["path"]):
-        data += piece
-        if len(data) > MAX_SOURCE_BYTES:
-            raise ToolError(
-                ErrorCode.TOO_LARGE,
-                f"{args['path']!r} is larger than {MAX_SOURCE_BYTES} bytes",
-                hint="a file of tools is small: put data beside it",
-            )
+    async with aclosing(connection.download(args["path"])) as pieces:
+        async for piece in pieces:
+            data += piece
+            if len(data) > MAX_SOURCE_BYTES:
+                raise ToolError(
+                    ErrorCode.TOO_LARGE,
+                    f"{args['path']!r} is larger than {MAX_SOURCE_BYTES} bytes",
+                    hint="a file of tools is small: put data beside it",
+                )
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:
