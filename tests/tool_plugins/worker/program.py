@@ -1,6 +1,7 @@
 """What the workers of these tests do, most of it bad. Runs in the worker."""
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,17 @@ def print_bytes(args: Args, call: Call) -> Args:
 
 def print_for_ever(args: Args, call: Call) -> Args:
     """Here, or in a child that the call leaves behind."""
-    script = "trap '' PIPE; while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"
-    STATE["child"] = subprocess.Popen(["sh", "-c", script])
+    STATE["child"] = subprocess.Popen(["cat", "/dev/zero"])
     while args["here"]:
         print("x" * 60_000)
     return {"pid": STATE["child"].pid}
+
+
+def print_ahead(args: Args, call: Call) -> Args:
+    """More than is read at once, all of it before the answer."""
+    fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(1, b"x" * args["size"])
+    return {}
 
 
 def print_and_die(args: Args, call: Call) -> Args:
@@ -155,9 +161,17 @@ def ask_refused(args: Args, call: Call) -> Args:
 
 def ask_at_once(args: Args, call: Call) -> Args:
     """From many threads; each must get its own answer."""
-    with ThreadPoolExecutor(args["count"]) as threads:
-        answers = list(threads.map(lambda n: call.ask({"number": n}), range(args["count"])))
-    return {"answers": [each["number"] for each in answers]}
+    answers: dict[int, Any] = {}
+
+    def asking(number: int) -> None:
+        answers[number] = call.ask({"number": number})["number"]
+
+    threads = [threading.Thread(target=asking, args=(n,)) for n in range(args["count"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"answers": [answers[number] for number in range(args["count"])]}
 
 
 LATER: list[str] = []
@@ -351,6 +365,6 @@ HANDLERS = {
         echo, look, refuse, shout, tell, tell_for_ever, tell_too_much, give, raising, die, eat,
         sleep, leave, flee, say, say_later, say_values, say_quotes, read, fds, ask, ask_refused,
         ask_at_once, ask_later, what_later, fork, load, loaded, printing, print_bytes,
-        print_for_ever, unprint, where, print_and_die,
+        print_for_ever, unprint, where, print_and_die, print_ahead,
     )
 }  # fmt: skip

@@ -171,6 +171,20 @@ async def test_closing_ends_a_spare_that_is_being_made(make_pool: MakePool, host
     assert not spares.running
 
 
+async def test_a_pool_that_closes_meanwhile_gets_no_spare(make_pool: MakePool, host: Host):
+    spares = Spares(host, PROGRAM, first=("load", {"what": "spare", "sleep": 0.3}))
+    pool = PreparedPool(host, PROGRAM, first=("load", {"what": "a"}), spares=spares)
+    spares.warm()
+    call = asyncio.create_task(loaded(pool))
+    await until(lambda: started())
+
+    await pool.aclose()
+
+    with pytest.raises(ToolError, match="ending"):
+        await call
+    await spares.aclose()
+
+
 async def test_of_all_that_wait_only_so_many_stay(prepared: Prepared):
     crowd = Crowd(2)
     pools = [prepared(name, crowd=crowd) for name in "abc"]
