@@ -57,6 +57,8 @@ from .recovery import Recovered
 from .sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from tool_plugins.tool.results import CallResult, FileSummary, RegisterResult, ResultFile
+
     from .databases.access import (
         Access,
         ConnectionPool,
@@ -75,6 +77,7 @@ __all__ = (
     "Action",
     "ActionEvent",
     "Attachment",
+    "CallResult",
     "ChangeEvent",
     "ComputeResources",
     "ConfigurationError",
@@ -91,6 +94,7 @@ __all__ = (
     "Engine",
     "EngineError",
     "ErrorCode",
+    "FileSummary",
     "FolderResult",
     "GoneCause",
     "GroupLimits",
@@ -107,6 +111,8 @@ __all__ = (
     "Query",
     "QuotaError",
     "Recovered",
+    "RegisterResult",
+    "ResultFile",
     "Sandbox",
     "SandboxError",
     "SandboxGoneError",
@@ -130,21 +136,25 @@ __all__ = (
 
 
 _LAZY = {
-    "EgressDecision": "egress.decision",
-    "EgressLimits": "egress.policy",
-    "EgressPolicy": "egress.policy",
-    "EgressRule": "egress.policy",
-    "HeaderInjection": "egress.policy",
-    "Hit": "search.provider",
-    "Query": "search.provider",
-    "SearchProvider": "search.provider",
+    "CallResult": "tool_plugins.tool.results",
+    "EgressDecision": ".egress.decision",
+    "EgressLimits": ".egress.policy",
+    "EgressPolicy": ".egress.policy",
+    "EgressRule": ".egress.policy",
+    "FileSummary": "tool_plugins.tool.results",
+    "HeaderInjection": ".egress.policy",
+    "Hit": ".search.provider",
+    "Query": ".search.provider",
+    "RegisterResult": "tool_plugins.tool.results",
+    "ResultFile": "tool_plugins.tool.results",
+    "SearchProvider": ".search.provider",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What describes databases and the network is loaded when it is first named: most programs need
-    none of it."""
+    """What describes databases, the network and custom tools is loaded when it is first named: most
+    programs need none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f".{_LAZY.get(name, 'databases.access')}", __name__)
+    module = importlib.import_module(_LAZY.get(name, ".databases.access"), __name__)
     return getattr(module, name)
