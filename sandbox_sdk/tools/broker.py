@@ -99,6 +99,7 @@ class ToolBroker:
             self._storage,
             self._registry,
             self._packages(sandbox_id),
+            self._packages(),
             self._notify,
         )
 

@@ -27,7 +27,11 @@ MAX_FILES = 64
 
 
 class ToolSession:
-    """One per sandbox. `notify` is called when what can be seen here has changed."""
+    """One per sandbox. `notify` is called when what can be seen here has changed.
+
+    `packages` installs under the sandbox's policy, `group_packages` under that of its group, whose
+    files were read under it.
+    """
 
     def __init__(
         self,
@@ -36,12 +40,14 @@ class ToolSession:
         storage: Storage,
         registry: ToolRegistry,
         packages: Packages,
+        group_packages: Packages,
         notify: Callable[[], None],
     ) -> None:
         self.shelf = shelf
         self.sandbox_id = sandbox_id
         self._storage = storage
         self._packages = packages
+        self._group_packages = group_packages
         self._registrar = Registrar(shelf, registry, packages)
         self._notify = notify
         self._changing = asyncio.Lock()
@@ -125,7 +131,8 @@ class ToolSession:
     ) -> None:
         """Sees to it that a build is inside, and that those nobody can see any more go."""
         # Also of a build that is there: its next process imports them anew.
-        await self._packages.keep(version)
+        below = self.shelf.is_below(version)
+        await (self._group_packages if below else self._packages).keep(version)
         if version.build in self._installed and not again:
             return
         await inside.install(connection, version.source, version.environment, version.settings)

@@ -44,6 +44,13 @@ class Shelf:
         """What this shelf itself holds."""
         return tuple(self._entries.values())
 
+    def is_below(self, version: Version) -> bool:
+        """Whether it is what the shelf below has now."""
+        if self._below is None:
+            return False
+        entry = self._below.get(version.source.namespace)
+        return entry is not None and entry.version is version
+
     def entries(self) -> Iterator[Entry]:
         """Every file that can be seen here, those of the group first."""
         if self._below is not None:

@@ -100,8 +100,9 @@ async def test_of_what_an_earlier_server_took_nothing_hides_a_built_in_tool(
     def none() -> Any:
         return None
 
+    nowhere = Packages(none, none)
     session = ToolSession(
-        "sbx-1", Shelf("sandbox"), storage, tools.registry(), Packages(none, none), none
+        "sbx-1", Shelf("sandbox"), storage, tools.registry(), nowhere, nowhere, none
     )
     await session.restore()
 
@@ -129,3 +130,30 @@ async def test_packages_of_a_build_that_is_inside_are_asked_for_again_after_a_wh
         monkeypatch.setattr(packages, "RENEW_S", 0.0)
         await session.ensure(connection, found)
     assert asked == ["k", "k"]
+
+
+async def test_packages_of_a_groups_file_are_had_again_under_the_groups_policy(
+    sandbox: Sandbox,
+) -> None:
+    asked: list[str] = []
+
+    def under(policy: str) -> Packages:
+        class Environments:
+            async def renew(self, environment: Environment) -> bool:
+                asked.append(policy)
+                return True
+
+        return Packages(Environments, lambda: None)  # type: ignore[arg-type]
+
+    session: Any = sandbox._life.tools
+    session._packages, session._group_packages = under("sandbox"), under("group")
+    ours = version("ours.f", text=SECOND, environment=Environment(key="k", path="/nowhere"))
+    mine = version("mine.f", text=SECOND, environment=Environment(key="k", path="/nowhere"))
+    session.shelf._below.put(ours)
+    session.shelf.put(mine)
+
+    async with sandbox.connected() as connection:
+        await session.ensure(connection, ours)
+        await session.ensure(connection, mine)
+
+    assert asked == ["group", "sandbox"]
