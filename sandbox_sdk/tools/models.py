@@ -6,7 +6,9 @@ the descriptions it gave once, pinned: they are listed until another version tak
 
 import hashlib
 import json
+import re
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import Field
@@ -14,6 +16,8 @@ from pydantic import Field
 from tool_plugins.contract import ToolFailure, Value
 
 Scope = Literal["group", "sandbox"]
+
+_PATH = re.compile(r"(?:/[^/\s]+)*/([^/\s]+\.py)\b")
 
 
 class CustomTool(Value):
@@ -102,6 +106,13 @@ class Entry(Value):
     scope: Scope
     version: Version | None = None
     error: ToolFailure | None = None
+
+    def without_paths(self) -> "Entry":
+        """As sandboxes see a file of the operator: its name, and nothing of where it lies."""
+        error = self.error
+        if error is not None:
+            error = error.model_copy(update={"message": _PATH.sub(r"\1", error.message)})
+        return self.model_copy(update={"origin": PurePath(self.origin).name, "error": error})
 
 
 def build_of(source: Source, environment: Environment | None) -> str:

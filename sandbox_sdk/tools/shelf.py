@@ -54,7 +54,9 @@ class Shelf:
     def entries(self) -> Iterator[Entry]:
         """Every file that can be seen here, those of the group first."""
         if self._below is not None:
-            yield from (e for e in self._below.entries() if e.namespace not in self._entries)
+            for entry in self._below.entries():
+                if entry.namespace not in self._entries:
+                    yield entry.without_paths()
         yield from self._entries.values()
 
     def tools(self) -> list[CustomTool]:

@@ -121,3 +121,21 @@ def test_no_two_tools_have_one_name_where_the_group_gets_a_file_later() -> None:
 
     assert names(sandbox) == ["text_a.c", "text.a_b"]
     assert names(group) == ["text_a.b", "text_a.c"]
+
+
+def test_a_sandbox_sees_names_of_its_groups_files_and_not_where_they_lie() -> None:
+    group = Shelf("group")
+    sandbox = Shelf("sandbox", below=group)
+    good = version("text.f", origin="/home/ann/tools/text.py")
+    group.put(good)
+    clash = "the namespace 'text' of /srv/text.py is taken by /home/ann/tools/text.py"
+    group.fail(good.source, ToolFailure(code="ALREADY_EXISTS", message=clash))
+
+    [seen], [known] = sandbox.entries(), group.entries()
+
+    assert seen.origin == "text.py"
+    assert seen.error is not None
+    assert seen.error.message == "the namespace 'text' of text.py is taken by text.py"
+    assert sandbox.places(but="")["text_f"] == "text.py"
+    assert known.origin == "/home/ann/tools/text.py"
+    assert seen.version is known.version
