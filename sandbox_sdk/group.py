@@ -18,6 +18,7 @@ from tool_plugins.registry import ToolRegistry
 from .clock import Clock, SystemClock
 from .config import Settings
 from .config import environment as settings_environment
+from .features import read_features
 from .members import Members
 from .models import LOCAL, GroupLimits, Principal, SandboxInfo
 from .opening import leave, open_services
@@ -98,31 +99,16 @@ class SandboxGroup:
         self.name = check_name(name)
         self.limits = GroupLimits.parse(resource_limits)
         self.compute_resources = check_resources(compute_resources, ComputeResources())
-        # Not at the top: it would slow down every import of the SDK, as models of databases do.
-        from .databases.configuration import configure
-
-        self._databases = configure(
-            database_access, initial_database_population_config, settings_environment()
-        )
-        from .egress.loading import parse_policy
-        from .listing import compose
-        from .search.configuration import configure_search
-        from .tools.packages import check_index
-        from .tools.sources import parse_tools
-
-        self.egress_policy = parse_policy(egress_policy, settings_environment())
-        self._search = configure_search(web_search, settings_environment())
-        self._browser = browser
-        self._tools = parse_tools(tools)
-        self._package_index = check_index(package_index)
-        self.registry = compose(
+        self._features = read_features(
             registry,
-            databases=self._databases.access,
-            egress_policy=self.egress_policy,
-            search=self._search is not None,
+            database_access=database_access,
+            population=initial_database_population_config,
+            egress_policy=egress_policy,
+            web_search=web_search,
             browser=browser,
-            custom=bool(self._tools),
-            registration=tool_registration,
+            tools=tools,
+            tool_registration=tool_registration,
+            package_index=package_index,
         )
         self._settings = Settings.load(
             state_dir=state_dir,
@@ -139,6 +125,16 @@ class SandboxGroup:
         self._starting = False
         self._started: _Started | None = None
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def registry(self) -> ToolRegistry:
+        """The tools of the group. Custom ones are not in it: see `custom_tools`."""
+        return self._features.registry
+
+    @property
+    def egress_policy(self) -> "EgressPolicy | None":
+        """What the sandboxes may reach, unless one has a policy of its own."""
+        return self._features.egress_policy
 
     async def __aenter__(self) -> Self:
         await self.start_sandbox_group()
@@ -171,13 +167,7 @@ class SandboxGroup:
                 self._settings,
                 opened,
                 engine=self._engine,
-                databases=self._databases,
-                egress_policy=self.egress_policy,
-                search=self._search,
-                browser=self._browser,
-                tools=self._tools,
-                package_index=self._package_index,
-                registry=self.registry,
+                features=self._features,
                 clock=self._clock,
                 report=self._report,
             )
@@ -245,7 +235,7 @@ class SandboxGroup:
             resources=check_resources(compute_resources, self.compute_resources),
             environment=environment,
             idle_timeout_s=idle_timeout_s,
-            database_access=override(self._databases.access, database_access),
+            database_access=override(self._features.databases.access, database_access),
             egress_policy=parse_policy(egress_policy, settings_environment()),
         )
 
@@ -321,8 +311,10 @@ class SandboxGroup:
         from .databases.configuration import override
         from .tools.workshop import workshop
 
-        none = dict.fromkeys((each.name for each in self._databases.access.databases), "none")
-        nothing = override(self._databases.access, none)
+        none = dict.fromkeys(
+            (each.name for each in self._features.databases.access.databases), "none"
+        )
+        nothing = override(self._features.databases.access, none)
         services.tools.subscribe(self._tools_changed)
         services.tools.start(workshop(members, self.compute_resources, nothing))
 

@@ -3,26 +3,18 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from container_runtime.engine import Engine, Report, load_engine
-from tool_plugins.registry import ToolRegistry
 
 from .clock import Clock
 from .config import Settings
+from .features import Features
 from .liveness import ServerLock
 from .records import ServerRecord
 from .recovery import home_of
 from .services import Services
-
-if TYPE_CHECKING:
-    from .databases.configuration import Configured
-    from .egress.policy import EgressPolicy
-    from .search.provider import SearchProvider
 
 
 async def open_services(
@@ -30,20 +22,14 @@ async def open_services(
     opened: AsyncExitStack,
     *,
     engine: Engine | None,
-    databases: "Configured",
-    egress_policy: "EgressPolicy | None",
-    search: "SearchProvider | None",
-    browser: bool,
-    tools: Sequence[Path],
-    package_index: str | None,
-    registry: ToolRegistry,
+    features: Features,
     clock: Clock,
     report: Report,
 ) -> Services:
     """Engine, image, databases, proxies, state, this server's lock and row; `opened` closes all."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     if engine is None:
-        engine = await asyncio.to_thread(_load_engine, settings, browser)
+        engine = await asyncio.to_thread(_load_engine, settings, features.browser)
     opened.push_async_callback(engine.aclose)
     await engine.connect()
     await engine.ensure_image(report)
@@ -51,19 +37,24 @@ async def open_services(
     from .databases.provisioner import Place
 
     place = Place(settings.state_dir / "databases", engine, report)
-    broker = Broker(databases, place)
+    broker = Broker(features.databases, place)
     opened.push_async_callback(broker.aclose)
     await broker.open()
     from .egress.broker import EgressBroker
 
-    egress = EgressBroker(egress_policy, engine, settings.state_dir / "egress")
+    egress = EgressBroker(features.egress_policy, engine, settings.state_dir / "egress")
     opened.push_async_callback(egress.aclose)
-    if search is not None:
-        opened.push_async_callback(search.aclose)
+    if features.search is not None:
+        opened.push_async_callback(features.search.aclose)
     from .tools.broker import ToolBroker
 
     custom = ToolBroker(
-        tools, settings.state_dir, registry, engine, egress, package_index=package_index
+        features.tools,
+        settings.state_dir,
+        features.registry,
+        engine,
+        egress,
+        package_index=features.package_index,
     )
     # By name and in a thread: SQLAlchemy takes a while, and only a started group needs it.
     state_module = await asyncio.to_thread(import_module, f"{__package__}.state")
@@ -75,9 +66,9 @@ async def open_services(
         state=state,
         databases=broker,
         egress=egress,
-        search=search,
+        search=features.search,
         tools=custom,
-        registry=registry,
+        registry=features.registry,
         clock=clock,
     )
     await _enter(services, settings, opened)
