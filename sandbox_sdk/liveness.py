@@ -3,10 +3,11 @@
 Judges only servers of the same state folder on the same machine.
 """
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Self
+
+from container_runtime.locks import try_lock
 
 
 class ServerLock:
@@ -27,9 +28,7 @@ class ServerLock:
         path = cls.path_of(state_dir, server_id)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(descriptor):
             os.close(descriptor)
             return None
         return cls(path, descriptor)

@@ -1,7 +1,6 @@
 """The sandbox image, built when its inputs changed and left alone otherwise."""
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from container_runtime.engines.docker_client import NOT_FOUND, DockerClient, EngineRefusal
+from container_runtime.locks import try_lock
 from tool_plugins.errors import EngineError, ImageError
 from tool_plugins.plugins import Plugin, installed
 
@@ -133,7 +133,7 @@ class ImageBuilder:
         with (self._cache / "image.lock").open("w") as lock:
             waited = False
             async with asyncio.timeout(LOCK_TIMEOUT_S):
-                while not _locked(lock.fileno()):
+                while not try_lock(lock.fileno()):
                     if not waited:
                         report("waiting for another process that builds the image")
                     waited = True
@@ -150,14 +150,6 @@ def _outdated(api: Any) -> list[str]:
         if image["Created"] < time.time() - PRUNE_AGE_S
         for tag in image["RepoTags"] or ()
     ]
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _files(found: list[Path], plugins: tuple[Plugin, ...]) -> Tree:

@@ -4,7 +4,6 @@ All but `alone` blocks on the disk: call it from a worker thread.
 """
 
 import asyncio
-import fcntl
 import os
 import secrets
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from container_runtime.locks import try_lock
 from container_runtime.packages import make_folder
 
 DAY_S = 24 * 60 * 60
@@ -75,7 +75,7 @@ class Depot:
         """
         lock = self._open_lock(key)
         try:
-            while not _locked(lock):  # noqa: ASYNC110 - nothing tells of a lock that is free
+            while not try_lock(lock):  # noqa: ASYNC110 - nothing tells of a lock that is free
                 await asyncio.sleep(LOCK_POLL_S)
             yield
         finally:
@@ -116,7 +116,7 @@ class Depot:
             other = draft.name.removeprefix(DRAFT)
             lock = self._open_lock(other)
             try:
-                if other[:2] == key[:2] or _locked(lock):
+                if other[:2] == key[:2] or try_lock(lock):
                     _remove(draft)
             finally:
                 os.close(lock)
@@ -140,14 +140,6 @@ class Depot:
         with suppress(FileNotFoundError):  # another server was quicker
             path.rename(draft)
             _remove(draft)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _size(folder: Path) -> int:
