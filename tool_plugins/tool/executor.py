@@ -17,7 +17,7 @@ from tool_plugins.worker.process import ProcessEnded
 from tool_plugins.worker.wire import error_fields
 
 from .builds import Build, Builds
-from .running import Running
+from .running import Running, is_json
 
 REPORT = ("python", "dependencies", "requires_python", "settings", "description")
 MAX_ATTACHMENTS = 100
@@ -179,6 +179,8 @@ def _bounded(exc: ToolError) -> ToolError:
 
 
 def _result(context: ToolContext, data: dict[str, Any], running: Running) -> dict[str, Any]:
+    if not is_json(data.get("result")):
+        raise _malformed("result")
     file, attachments = data.get("file"), data.get("attachments", [])
     if file is not None and not _is_file(file):
         raise _malformed("file")

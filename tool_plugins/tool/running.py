@@ -113,7 +113,7 @@ class Running:
         if (
             not (isinstance(tool, str) and len(tool) <= MAX_TOOL_CHARS)
             or not (isinstance(positional, list) and isinstance(named, dict))
-            or not _is_json(event)
+            or not is_json(event)
         ):
             raise ToolError(ErrorCode.INVALID_ARGUMENT, "this is not the call of a tool")
         return event
@@ -130,7 +130,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
     """Whether it can be written as it was read: JSON can spell numbers that are none."""
     try:
         json.dumps(value, allow_nan=False)

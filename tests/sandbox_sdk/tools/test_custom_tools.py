@@ -8,13 +8,17 @@ from textwrap import dedent
 import pytest
 
 from sandbox_sdk import (
+    Access,
     Action,
     ConfigurationError,
+    Database,
+    DatabaseAccess,
     ObservationEvent,
     OutputEvent,
     ProgressEvent,
     Sandbox,
     SandboxGroup,
+    TableAccess,
     ToolCallError,
     UnknownToolError,
 )
@@ -408,3 +412,39 @@ async def test_an_ended_sandbox_takes_its_tools_along(group: SandboxGroup, state
 
     assert list((state_dir / "tools").glob("*.json")) == []
     assert group.custom_tools() == []
+
+
+async def test_a_tool_has_its_sandboxs_databases_and_no_more_of_them(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    population = tmp_path / "population.yaml"
+    population.write_text(
+        "databases:\n  shop:\n    schema: CREATE TABLE users (name TEXT, card TEXT);\n"
+        '    fixtures: [{table: users, rows: [{name: Ada, card: "4111"}]}]\n'
+    )
+    users = TableAccess(select=("name",))
+    shop = Database(name="shop", engine="sqlite", access=Access(tables={"users": users}))
+    source = '''
+    from tool_plugins.authoring import Context
+
+    def users(column: str, ctx: Context) -> list[list[str]]:
+        """Reads a column."""
+        return ctx.database.query("shop", f"SELECT {column} FROM users").rows
+    '''
+
+    async with (
+        SandboxGroup(
+            engine="in_process",
+            state_dir=state_dir,
+            database_access=DatabaseAccess(databases=(shop,)),
+            initial_database_population_config=population,
+        ) as group,
+        await group.create_sandbox() as sandbox,
+    ):
+        await sandbox.add_tools(dedent(source), namespace="crm")
+        assert await sandbox.tools.crm.users("name") == [["Ada"]]
+        with pytest.raises(ToolCallError) as raised:
+            await sandbox.tools.crm.users("card")
+
+    assert raised.value.code == "TOOL_RAISED"
+    assert raised.value.details["code"] == "PERMISSION_DENIED"

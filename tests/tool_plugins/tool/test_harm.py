@@ -261,3 +261,18 @@ def add(a: int) -> int:
     assert await server.run("flood") is None
     for number in range(5):
         assert await server.run("add", a=number) == number + 1
+
+
+async def test_a_number_that_json_spells_and_does_not_have_is_refused(server: Server):
+    await server.install(
+        RAW
+        + '''
+def lie() -> None:
+    """Answers in our place."""
+    _raw('{"id": %d, "data": {"result": [1e999]}}' % _call())
+    os._exit(0)
+'''
+    )
+    error = await server.refused("lie")
+
+    assert error.code is ErrorCode.INVALID_RESULT
